@@ -1,0 +1,108 @@
+// Command slipway is everything in one binary: `slipway server` (the control
+// plane), `slipway router` (the data plane, a process of its own) and the CLI
+// verbs, which are thin: parse, call api/client, print.
+//
+// It imports everything and nothing imports it. Start reading at newRoot for
+// the verbs and at server.go for how the parts are joined.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-paas/slipway/internal/paas"
+)
+
+// Exit codes: a script can tell its user's mistake from our trouble.
+const (
+	exitOK       = 0
+	exitUser     = 1 // the request, the archive or the app is wrong; a retry will not help
+	exitUsage    = 2 // the command line is wrong
+	exitPlatform = 3 // Slipway is unreachable or failed; a retry may help
+)
+
+// version is set by the Makefile for releases.
+var version = "0.1.0-dev"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	return report(os.Stderr, err, jsonOutput(root))
+}
+
+// usageError marks a wrong command line.
+type usageError struct{ error }
+
+// exitError carries the exit code of a remote command; it prints nothing.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func exitCode(err error) int {
+	var usage usageError
+	var exit exitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	switch paas.CodeOf(err) {
+	case paas.CodeInternal, paas.CodeUnavailable, paas.CodeStorageFull:
+		return exitPlatform
+	}
+	return exitUser
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "slipway",
+		Short:         "From an archive to a running, load-balanced app",
+		Long:          "Slipway turns a zip, tar.gz or folder of an app into a running, load-balanced, scaled app.",
+		Version:       fullVersion(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().Bool("json", false, "print JSON instead of text")
+	root.PersistentFlags().BoolP("quiet", "q", false, "print results only")
+	root.AddGroup(
+		&cobra.Group{ID: "apps", Title: "Apps:"},
+		&cobra.Group{ID: "platform", Title: "Platform:"},
+	)
+	for _, c := range appVerbs() {
+		c.GroupID = "apps"
+		root.AddCommand(c)
+	}
+	for _, c := range platformVerbs() {
+		c.GroupID = "platform"
+		root.AddCommand(c)
+	}
+	return root
+}
+
+func platformVerbs() []*cobra.Command {
+	return []*cobra.Command{newServerCmd(), newRouterCmd(), newDownCmd(), newAdminCmd(), newStatusCmd(), newLoginCmd(), newPlanCmd()}
+}
+
+func fullVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return fmt.Sprintf("%s (%s)", version, info.GoVersion)
+	}
+	return version
+}
