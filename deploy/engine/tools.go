@@ -1,6 +1,7 @@
 //go:build tools
 
-// Package engine pins the daemons that Slipway supervises.
+// Package engine pins the daemons that Slipway supervises. build.sh builds
+// them; versitygw/ is the one with a main package of our own.
 package engine
 
 import (
@@ -14,5 +15,4 @@ import (
 	_ "github.com/moby/buildkit/cmd/buildctl"
 	_ "github.com/moby/buildkit/cmd/buildkitd"
 	_ "github.com/opencontainers/runc"
-	_ "github.com/versity/versitygw/cmd/versitygw"
 )
