@@ -335,3 +335,10 @@ func (p *platform) installationID() string {
 	sum := sha256.Sum256([]byte(p.data))
 	return hex.EncodeToString(sum[:])[:6]
 }
+
+func decode(b []byte, into any) error {
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w in %s", err, b)
+	}
+	return nil
+}
