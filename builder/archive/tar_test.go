@@ -75,7 +75,7 @@ func TestOpenTar_Hostile_Refused(t *testing.T) {
 	negative := bytes.Clone(fine)
 	copy(negative[124:136], bytes.Repeat([]byte{0xff}, 12))
 	fixChecksum(negative)
-	sparse := bytes.Clone(fine)
+	sparse := tarOf(t, tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 5, Format: tar.FormatGNU})
 	sparse[156] = 'S'
 	fixChecksum(sparse)
 	paxBomb := tarOf(t, reg("a", 2<<20))
@@ -114,7 +114,7 @@ func TestOpenTar_Hostile_Refused(t *testing.T) {
 		{"empty", tarOf(t), ruleMethod},
 	}
 	for _, name := range badNames {
-		if !strings.Contains(name, "\x00") && name != "" && name != "/" {
+		if !strings.Contains(name, "\x00") && !strings.HasSuffix(name, "/") && name != "" {
 			cases = append(cases, struct {
 				name string
 				tar  []byte
