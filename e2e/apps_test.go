@@ -73,9 +73,9 @@ func expressApp(t testing.TB, text string) tree {
 		"package.json": string(pkg), "package-lock.json": string(lock),
 		"server.js": fmt.Sprintf(`
 const app = require("express")(), os = require("os");
-app.get("/", (q, r) => r.send(%q + " on " + os.hostname()));
-app.get("/slow", (q, r) => setTimeout(() => r.send("slow done"), 2000));
-app.get("/env/:name", (q, r) => r.send(String(process.env[q.params.name])));
+app.Get("/", (q, r) => r.send(%q + " on " + os.hostname()));
+app.Get("/slow", (q, r) => setTimeout(() => r.send("slow done"), 2000));
+app.Get("/env/:name", (q, r) => r.send(String(process.env[q.params.name])));
 const s = app.listen(process.env.PORT, () => console.log("listening"));
 process.on("SIGTERM", () => s.close(() => process.exit(0)));
 `, text),

@@ -26,7 +26,7 @@ func (p *platform) token(t testing.TB) string {
 // upload posts an archive as curl would and returns the status and the error.
 func (p *platform) upload(t testing.TB, app string, body io.Reader, header map[string]string) (int, apiError) {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodPost, p.api+"/v1/apps/"+app+"/deployments?create=true", body)
+	req, err := http.NewRequest(http.MethodPost, p.API+"/v1/apps/"+app+"/deployments?create=true", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestBadArchive_IsRefusedAtTheDoorAndLeavesNothing(t *testing.T) {
 	if at := bytes.Index(encrypted, []byte("PK\x01\x02")); at > 0 {
 		encrypted[at+8] |= 1 // … and of its directory entry
 	}
-	objects := fileCount(filepath.Join(shared.data, "s3"))
+	objects := fileCount(filepath.Join(shared.Data, "s3"))
 	for _, c := range []struct {
 		name   string
 		body   []byte
@@ -112,7 +112,7 @@ func TestBadArchive_IsRefusedAtTheDoorAndLeavesNothing(t *testing.T) {
 	if r := shared.cli(t, "info", "-a", "badinput"); r.code == 0 {
 		t.Errorf("a refused upload left an app behind:\n%s", r.out)
 	}
-	if now := fileCount(filepath.Join(shared.data, "s3")); now > objects {
+	if now := fileCount(filepath.Join(shared.Data, "s3")); now > objects {
 		t.Errorf("refused uploads left %d files in the object store", now-objects)
 	}
 }
@@ -194,14 +194,14 @@ func TestBadRequest_IsTheUsersErrorNeverOurs(t *testing.T) {
 			t.Errorf("slipway %s: exit code %d, want 2 (usage); printed %q", strings.Join(args, " "), r.code, r.err)
 		}
 	}
-	cmd := shared.command(t.Context(), "apps", "--server", "http://127.0.0.1:1")
+	cmd := shared.Command(t.Context(), "apps", "--server", "http://127.0.0.1:1")
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 3 {
 		t.Errorf("an unreachable server: exit code %d, want 3 (platform)", cmd.ProcessState.ExitCode())
 	}
 }
 
 func TestUpload_OverTheLimit_Is413WithTheNumbers(t *testing.T) {
-	req, err := http.NewRequest(http.MethodPost, shared.api+"/v1/apps/toolarge/deployments?create=true", io.LimitReader(zeros{}, 1))
+	req, err := http.NewRequest(http.MethodPost, shared.API+"/v1/apps/toolarge/deployments?create=true", io.LimitReader(zeros{}, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

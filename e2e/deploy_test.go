@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	slipway "github.com/slipway-paas/slipway/e2e/platform"
 )
 
 // The documents that the tests read, as api/openapi.yaml has them.
@@ -50,7 +52,7 @@ func (p *platform) instances(t testing.TB, app string) []instance {
 func TestDeploy_ExpressFolderWithLockFile_Answers(t *testing.T) {
 	app := shared.destroyed(t, "express")
 	out := shared.must(t, "deploy", expressApp(t, "folder").dir(t), "--app", app)
-	if want := fmt.Sprintf("http://%s.localhost:%d", app, shared.routerPort); !strings.Contains(out, want) {
+	if want := fmt.Sprintf("http://%s.localhost:%d", app, shared.RouterPort); !strings.Contains(out, want) {
 		t.Errorf("deploy did not print %s:\n%s", want, out)
 	}
 	shared.wantBody(t, app, "/", "folder on express-")
@@ -79,8 +81,8 @@ func TestScale_ThreeHostNamesAnswer(t *testing.T) {
 	shared.must(t, "deploy", answering("s").dir(t), "--app", app)
 	shared.must(t, "scale", "web=3", "-a", app)
 	hosts := map[string]bool{}
-	err := until(20*time.Second, func() error {
-		_, body, err := shared.get(app, "/")
+	err := slipway.Until(20*time.Second, func() error {
+		_, body, err := shared.Get(app, "/")
 		if err == nil {
 			hosts[body] = true
 		}
@@ -93,7 +95,7 @@ func TestScale_ThreeHostNamesAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared.must(t, "scale", "web=1", "-a", app)
-	err = until(30*time.Second, func() error {
+	err = slipway.Until(30*time.Second, func() error {
 		if n := len(shared.instances(t, app)); n != 1 {
 			return fmt.Errorf("%d instances after scaling down to 1", n)
 		}
@@ -171,7 +173,7 @@ func TestBadRelease_CrashesWhileWatched_OldReleaseComesBackWithoutAFailure(t *te
 	shared.must(t, "deploy", answering("good").dir(t), "--app", app)
 	bad := plainApp(`require("http").createServer((q, r) => r.end("bad")).listen(8080); setTimeout(() => process.exit(9), 1500)`)
 	shared.cli(t, "deploy", bad.dir(t), "--app", app)
-	err := until(20*time.Second, func() error {
+	err := slipway.Until(20*time.Second, func() error {
 		var d struct{ Deployments []deployment }
 		shared.mustJSON(t, &d, "deployments", "-a", app)
 		f := d.Deployments[0].Failure
@@ -244,8 +246,8 @@ func TestVerbs_OfADayWithAnApp(t *testing.T) {
 		t.Errorf("restart left %s in place", first)
 	}
 	shared.must(t, "stop", "-a", app)
-	err := until(20*time.Second, func() error {
-		status, body, err := shared.get(app, "/")
+	err := slipway.Until(20*time.Second, func() error {
+		status, body, err := shared.Get(app, "/")
 		if err == nil && (status != 503 || !strings.Contains(body, "stopped")) {
 			err = fmt.Errorf("a stopped app answered %d %q", status, first)
 		}
@@ -268,10 +270,10 @@ func TestLogs_OutliveTheInstance(t *testing.T) {
 	app := shared.destroyed(t, "talker")
 	shared.must(t, "deploy", answering("t").dir(t), "--app", app)
 	shared.wantBody(t, app, "/log?last%20words", "logged")
-	if status, _, err := shared.get(app, "/crash"); err != nil || status != 200 {
+	if status, _, err := shared.Get(app, "/crash"); err != nil || status != 200 {
 		t.Fatalf("crash: %d %v", status, err)
 	}
-	err := until(20*time.Second, func() error {
+	err := slipway.Until(20*time.Second, func() error {
 		for _, i := range shared.instances(t, app) {
 			if i.State == "healthy" && strings.HasSuffix(i.ID, "-1") { // its second attempt
 				return nil
@@ -292,7 +294,7 @@ func TestLogs_FollowShowsNewLines(t *testing.T) {
 	shared.must(t, "deploy", answering("f").dir(t), "--app", app)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := shared.command(ctx, "logs", "-f", "-a", app)
+	cmd := shared.Command(ctx, "logs", "-f", "-a", app)
 	file := filepath.Join(t.TempDir(), "out")
 	out, err := os.Create(file)
 	if err != nil {
@@ -304,8 +306,8 @@ func TestLogs_FollowShowsNewLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cancel(); _ = cmd.Wait() }()
-	err = until(20*time.Second, func() error {
-		if _, _, err := shared.get(app, "/log?while%20following"); err != nil {
+	err = slipway.Until(20*time.Second, func() error {
+		if _, _, err := shared.Get(app, "/log?while%20following"); err != nil {
 			return err
 		}
 		b, err := os.ReadFile(file)
@@ -325,12 +327,12 @@ func TestServer_StopKillAndStart_AppsAndRouterKeepServing(t *testing.T) {
 	l := shared.startLoad(t, app, 50, false)
 	id := shared.instances(t, app)[0].ID
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		shared.signalServer(sig)
+		shared.SignalServer(sig)
 		shared.wantBody(t, app, "/", "still on ")
-		if err := shared.startServer(); err != nil {
+		if err := shared.StartServer(); err != nil {
 			t.Fatal(err)
 		}
-		if err := shared.waitHealthy(30 * time.Second); err != nil {
+		if err := shared.WaitHealthy(30 * time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -338,7 +340,7 @@ func TestServer_StopKillAndStart_AppsAndRouterKeepServing(t *testing.T) {
 	if failed := l.failures(); len(failed) > 0 {
 		t.Errorf("%d of %d requests failed:\n%s", len(failed), l.total.Load(), strings.Join(failed, "\n"))
 	}
-	err := until(10*time.Second, func() error {
+	err := slipway.Until(10*time.Second, func() error {
 		r := shared.cli(t, "ps", "-a", app, "--json")
 		var got struct{ Instances []instance }
 		if err := json.Unmarshal([]byte(r.out), &got); err != nil {
@@ -355,7 +357,7 @@ func TestServer_StopKillAndStart_AppsAndRouterKeepServing(t *testing.T) {
 }
 
 func TestRouter_SaysWhyThereIsNoAnswer(t *testing.T) {
-	status, body, err := shared.get("nosuchapp", "/")
+	status, body, err := shared.Get("nosuchapp", "/")
 	if err != nil || status != http.StatusNotFound || !strings.Contains(body, "nosuchapp") {
 		t.Errorf("an unknown host answered %d %q %v", status, body, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	slipway "github.com/slipway-paas/slipway/e2e/platform"
 )
 
 // footprint lists everything on the machine that belongs to this Slipway's apps:
@@ -17,8 +19,8 @@ import (
 func (p *platform) footprint(t testing.TB, id string) map[string][]string {
 	t.Helper()
 	ctr := func(args ...string) []string {
-		args = append([]string{"--address", filepath.Join(p.data, "containerd", "containerd.sock"), "-n", "slipway"}, args...)
-		out, err := exec.CommandContext(context.Background(), filepath.Join(filepath.Dir(p.bin), "engine", "ctr"), args...).Output()
+		args = append([]string{"--address", filepath.Join(p.Data, "containerd", "containerd.sock"), "-n", "slipway"}, args...)
+		out, err := exec.CommandContext(context.Background(), filepath.Join(filepath.Dir(p.Bin), "engine", "ctr"), args...).Output()
 		if err != nil {
 			t.Fatalf("ctr %v: %v", args, err)
 		}
@@ -40,11 +42,11 @@ func (p *platform) footprint(t testing.TB, id string) map[string][]string {
 		"tasks":      ctr("tasks", "ls", "-q"),
 		"images":     ctr("images", "ls", "-q"),
 		"interfaces": glob("/sys/class/net/sl" + id + "*"),
-		"namespaces": glob(filepath.Join(p.data, "run", "netns", "*")),
+		"namespaces": glob(filepath.Join(p.Data, "run", "netns", "*")),
 		"cgroups":    glob("/sys/fs/cgroup/*/slipway-"+id+"/apps/*", "/sys/fs/cgroup/slipway-"+id+"/apps/*"),
-		"logs":       glob(filepath.Join(p.data, "logs", "apps", "*")),
-		"mounts":     mountsBelow(t, p.data),
-		"objects":    objects(t, filepath.Join(p.data, "s3")),
+		"logs":       glob(filepath.Join(p.Data, "logs", "apps", "*")),
+		"mounts":     mountsBelow(t, p.Data),
+		"objects":    objects(t, filepath.Join(p.Data, "s3")),
 	}
 	for k := range f {
 		sort.Strings(f[k])
@@ -105,9 +107,9 @@ func TestDestroy_LeavesNothing(t *testing.T) {
 	const app = "gone"
 	shared.must(t, "deploy", answering("warm-up").dir(t), "--app", app) // bases exist from here on
 	shared.must(t, "destroy", app, "--yes")
-	id := shared.installationID()
+	id := shared.InstallationID()
 	quiet := func() error { return shared.settled(t) }
-	if err := until(60*time.Second, quiet); err != nil {
+	if err := slipway.Until(60*time.Second, quiet); err != nil {
 		t.Fatal(err)
 	}
 	before := shared.footprint(t, id)
@@ -115,7 +117,7 @@ func TestDestroy_LeavesNothing(t *testing.T) {
 	shared.must(t, "deploy", answering("two").dir(t), "--app", app)
 	shared.must(t, "scale", "web=2", "-a", app)
 	shared.must(t, "destroy", app, "--yes")
-	err := until(60*time.Second, func() error {
+	err := slipway.Until(60*time.Second, func() error {
 		if left := extra(before, shared.footprint(t, id)); len(left) > 0 {
 			return fmt.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 		}
@@ -124,7 +126,7 @@ func TestDestroy_LeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if status, _, err := shared.get(app, "/"); err != nil || status != 404 {
+	if status, _, err := shared.Get(app, "/"); err != nil || status != 404 {
 		t.Errorf("a destroyed app answers %d %v", status, err)
 	}
 }

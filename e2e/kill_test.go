@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	slipway "github.com/slipway-paas/slipway/e2e/platform"
 )
 
 // defaultKills is the slice of `make test`; `make test-kill` sets SLIPWAY_KILLS.
@@ -31,7 +33,7 @@ func TestKill_AnyProcessAtAnyPointOfADeploy(t *testing.T) {
 		}
 		kills = n
 	}
-	id := shared.installationID()
+	id := shared.InstallationID()
 	before := shared.footprint(t, id)
 	bystander := shared.destroyed(t, "bystander")
 	shared.must(t, "deploy", answering("calm").dir(t), "--app", bystander)
@@ -65,7 +67,7 @@ func TestKill_AnyProcessAtAnyPointOfADeploy(t *testing.T) {
 	for _, app := range []string{k.app, bystander} {
 		shared.must(t, "destroy", app, "--yes")
 	}
-	err := until(60*time.Second, func() error {
+	err := slipway.Until(60*time.Second, func() error {
 		if left := extra(before, shared.footprint(t, id)); len(left) > 0 {
 			return fmt.Errorf("left over after the kills:\n%s", strings.Join(left, "\n"))
 		}
@@ -112,7 +114,7 @@ func (k *killer) cycle(t *testing.T, n int, victim string, delay time.Duration) 
 	answering(text).writeTo(t, k.dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := k.p.command(ctx, "deploy", k.dir, "--app", k.app)
+	cmd := k.p.Command(ctx, "deploy", k.dir, "--app", k.app)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -141,14 +143,14 @@ func (k *killer) cycle(t *testing.T, n int, victim string, delay time.Duration) 
 func (k *killer) kill(t *testing.T, victim string) {
 	t.Helper()
 	if victim == "server" {
-		k.p.signalServer(syscall.SIGKILL)
-		if err := k.p.startServer(); err != nil {
+		k.p.SignalServer(syscall.SIGKILL)
+		if err := k.p.StartServer(); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	err := until(20*time.Second, func() error { // it may just be on its way up from the last kill
-		pid, err := k.p.pid(victim)
+	err := slipway.Until(20*time.Second, func() error { // it may just be on its way up from the last kill
+		pid, err := k.p.PID(victim)
 		if err != nil {
 			return err
 		}
@@ -162,12 +164,12 @@ func (k *killer) kill(t *testing.T, victim string) {
 // check asks what a user would ask after the kill.
 func (k *killer) check(t *testing.T, what, text string, state *os.ProcessState, out string) {
 	t.Helper()
-	if err := k.p.waitHealthy(30 * time.Second); err != nil {
+	if err := k.p.WaitHealthy(30 * time.Second); err != nil {
 		t.Errorf("%s: %v", what, err)
 		return
 	}
 	var last deployment
-	err := until(60*time.Second, func() error {
+	err := slipway.Until(60*time.Second, func() error {
 		var d struct{ Deployments []deployment }
 		if err := k.tryJSON(&d, "deployments", "-a", k.app); err != nil {
 			return err
@@ -215,8 +217,8 @@ func (k *killer) check(t *testing.T, what, text string, state *os.ProcessState, 
 // success; after anything else one version, whichever it is.
 func (k *killer) answers(t *testing.T, what string, code int, text, out string) {
 	t.Helper()
-	err := until(30*time.Second, func() error {
-		status, body, err := k.p.get(k.app, "/")
+	err := slipway.Until(30*time.Second, func() error {
+		status, body, err := k.p.Get(k.app, "/")
 		if err != nil || status != 200 {
 			return fmt.Errorf("the app answers %d %q %v", status, first(body), err)
 		}
@@ -233,7 +235,7 @@ func (k *killer) answers(t *testing.T, what string, code int, text, out string) 
 func (k *killer) tryJSON(into any, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	out, err := k.p.command(ctx, append(args, "--json")...).Output()
+	out, err := k.p.Command(ctx, append(args, "--json")...).Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

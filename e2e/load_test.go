@@ -50,7 +50,7 @@ func (l *load) run(p *platform, c *http.Client, app, path string, every time.Dur
 		case <-tick.C:
 		}
 		began := time.Now()
-		status, body, err := p.do(c, app, path)
+		status, body, err := p.Do(c, app, path)
 		l.total.Add(1)
 		if err == nil && status == 200 {
 			continue
