@@ -278,7 +278,7 @@ func (b *bench) ctrRun(image string, i int) (time.Duration, error) {
 		_ = slipway.Until(10*time.Second, func() error { out, err := b.ctr("tasks", "rm", id); return wrap(err, out) })
 		_, _ = b.ctr("containers", "rm", id)
 	}()
-	err = listening("127.0.0.1:"+port)
+	err = listening("127.0.0.1:" + port)
 	return time.Since(began), err
 }
 
