@@ -30,6 +30,7 @@ type Writer struct {
 	spare   []byte // the other half of the double buffer
 	partial [2]partialLine
 	dropped drops
+	shut    bool  // dropping until there is room for a while
 	tokens  int64 // bytes that may still be written
 	filled  time.Time
 	closed  bool
@@ -177,11 +178,21 @@ func (w *Writer) endLine(now time.Time, stream byte) {
 func (w *Writer) queue(now time.Time, stream byte, text []byte) {
 	size := int64(textStart + len(text) + 1)
 	w.refill(now)
+	// Once shut it stays so until there is room for a while: a mark at every other
+	// line would itself fill the disk.
+	if w.shut && w.tokens >= w.rate/4 && len(w.pending) < maxPending/2 {
+		w.shut = false
+	}
 	switch {
+	case w.shut:
+		w.dropped.add(1, size, "")
+		return
 	case w.tokens < size:
+		w.shut = true
 		w.dropped.add(1, size, "more than "+strconv.FormatInt(w.rate>>20, 10)+" MiB per second")
 		return
 	case len(w.pending)+int(size) > maxPending:
+		w.shut = true
 		w.dropped.add(1, size, "the disk is too slow")
 		return
 	}
@@ -205,7 +216,7 @@ func (w *Writer) markDrops(now time.Time) {
 		return
 	}
 	// While the disk refuses, the mark would be lost as well: wait for room.
-	if w.out.failing() {
+	if w.out.failing() || w.shut && !w.closed {
 		return
 	}
 	w.dropped = drops{}
@@ -216,7 +227,9 @@ func (w *Writer) markDrops(now time.Time) {
 func (d *drops) add(lines, bytes int64, why string) {
 	d.lines += lines
 	d.bytes += bytes
-	d.why = why
+	if why != "" {
+		d.why = why
+	}
 }
 
 // failure is the sentence of a refused write.
