@@ -7,7 +7,7 @@ type App struct {
 	ID            string      `json:"id"`
 	Name          string      `json:"name"`
 	Type          string      `json:"type"`  // web, worker
-	State         string      `json:"state"` // deleting, stopped, empty, deploying, starting, running, degraded, unknown
+	State         string      `json:"state"` // deleting, stopped, empty, deploying, starting, running, degraded, down, unknown
 	Stopped       bool        `json:"stopped"`
 	Instances     int         `json:"instances"` // wanted
 	MemoryMiB     int64       `json:"memoryMiB"` // per instance; 0 = what the release says, else 512

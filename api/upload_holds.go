@@ -1,0 +1,77 @@
+package api
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"github.com/slipway-paas/slipway/internal/paas"
+)
+
+// holds counts, per object, the uploads that rely on it but have not written
+// their deployment yet. The same content is stored once, so a refused upload may
+// remove its object only if no other one holds it: whoever holds it looks
+// afterwards whether it is still there, and whoever removes it does so under mu.
+type holds struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (h *holds) hold(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n[key]++
+}
+
+func (h *holds) release(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n[key]--; h.n[key] == 0 {
+		delete(h.n, key)
+	}
+}
+
+// ifFree runs remove while nobody can take hold of key, unless somebody has.
+func (h *holds) ifFree(key string, remove func() error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n[key] > 0 {
+		return nil
+	}
+	return remove()
+}
+
+// discard removes the object of a refused upload unless something refers to it.
+func (s *Server) discard(ctx context.Context, a paas.Archive) {
+	err := s.holds.ifFree(a.Key, func() error {
+		used, err := s.archiveInUse(ctx, a.Digest)
+		if used || err != nil {
+			return err
+		}
+		return s.Blobs.Delete(ctx, a.Key)
+	})
+	if err != nil {
+		s.Log.Warn("the archive of a refused upload was not removed", "key", a.Key, "err", err)
+	}
+}
+
+// archiveInUse reports whether any build was made from the digest. It reads the
+// whole history; refused uploads are rare and the answer must be right.
+func (s *Server) archiveInUse(ctx context.Context, digest string) (bool, error) {
+	apps, err := s.Store.Apps(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, a := range apps {
+		builds, err := s.Store.Builds(ctx, a.Name, math.MaxInt32)
+		if err != nil && paas.CodeOf(err) != paas.CodeNotFound {
+			return false, err
+		}
+		for _, b := range builds {
+			if b.ArchiveDigest == digest {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
