@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // readyPoll is the pause between two readiness probes of a starting child:
@@ -191,7 +193,7 @@ func (s *Supervisor) launch(ctx context.Context) error {
 		s.update(func(st *Status) { st.LastExit = err.Error() })
 		lines := s.tail.lines()
 		return fmt.Errorf("start %s: %w; last output:\n  %s", s.proc.Name, err,
-			strings.Join(lines[max(0, len(lines)-10):], "\n  "))
+			strings.Join(lines[max(0, len(lines)-40):], "\n  "))
 	}
 	s.setState(StateReady)
 	s.log.Info("started", "pid", s.Status().PID, "duration", time.Since(begin))
@@ -410,4 +412,15 @@ func StopLeftover(ctx context.Context, pidFile, marker string, grace time.Durati
 		}
 	}
 	return removePIDFile(pidFile)
+}
+
+// FindLeftover returns the pid of a living child with this marker, 0 if there
+// is none.
+func FindLeftover(pidFile, marker string) int {
+	l, ok := findLeftover(pidFile, marker)
+	if !ok {
+		return 0
+	}
+	unix.Close(l.pidfd)
+	return l.pid
 }
