@@ -37,7 +37,7 @@ func VersityGW(t *testing.T, dataDir string) *Server {
 	addr := freeAddress(t)
 	s := &Server{
 		Endpoint: addr, DataDir: dataDir, PartDirs: []string{"*/.sgwtmp"}, path: engine(t, "versitygw"),
-		args: []string{"--access", AccessKey, "--secret", SecretKey, "--port", addr, "--keep-alive", "--quiet", "posix", dataDir},
+		args: []string{"--access", AccessKey, "--secret", SecretKey, "--port", addr, "--quiet", "posix", dataDir},
 	}
 	s.Start(t)
 	return s
