@@ -76,7 +76,7 @@ func open(dir string) (*durable, error) {
 	if err := (meta.XattrMeta{}).Test(dir); err != nil {
 		return nil, fmt.Errorf("%s keeps no extended attributes, which object metadata needs: %w", dir, err)
 	}
-	opts := posix.PosixOpts{Concurrency: 512}
+	opts := posix.PosixOpts{Concurrency: 512, CopyObjectThreshold: 5 << 30}
 	opts.SetNewDirPerm(0o700)
 	opts.SetNewFilePerm(0o600)
 	be, err := posix.New(dir, meta.XattrMeta{}, opts)
