@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"math"
 	"sync"
 
 	"github.com/slipway-paas/slipway/internal/paas"
@@ -44,7 +43,7 @@ func (h *holds) ifFree(key string, remove func() error) error {
 // discard removes the object of a refused upload unless something refers to it.
 func (s *Server) discard(ctx context.Context, a paas.Archive) {
 	err := s.holds.ifFree(a.Key, func() error {
-		used, err := s.archiveInUse(ctx, a.Digest)
+		used, err := s.Store.ArchiveInUse(ctx, a.Digest)
 		if used || err != nil {
 			return err
 		}
@@ -53,25 +52,4 @@ func (s *Server) discard(ctx context.Context, a paas.Archive) {
 	if err != nil {
 		s.Log.Warn("the archive of a refused upload was not removed", "key", a.Key, "err", err)
 	}
-}
-
-// archiveInUse reports whether any build was made from the digest. It reads the
-// whole history; refused uploads are rare and the answer must be right.
-func (s *Server) archiveInUse(ctx context.Context, digest string) (bool, error) {
-	apps, err := s.Store.Apps(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, a := range apps {
-		builds, err := s.Store.Builds(ctx, a.Name, math.MaxInt32)
-		if err != nil && paas.CodeOf(err) != paas.CodeNotFound {
-			return false, err
-		}
-		for _, b := range builds {
-			if b.ArchiveDigest == digest {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
 }

@@ -93,6 +93,9 @@ type Store interface {
 	// A repeated idempotency key returns the first Deployment and repeated=true;
 	// the same key with another archive or app is CodeConflict.
 	AcceptDeploy(ctx context.Context, n NewDeploy) (d Deployment, repeated bool, err error)
+	// ArchiveInUse reports whether the history refers to an archive's digest, so that
+	// a refused upload of the same content does not take its object away.
+	ArchiveInUse(ctx context.Context, digest string) (bool, error)
 	// DeployRelease starts a deployment of an existing release (rollback, restart);
 	// it is rolling at once. number 0 = the live one. CodeNotFound, CodeConflict.
 	DeployRelease(ctx context.Context, app string, number int, kind Kind, by string) (Deployment, error)
