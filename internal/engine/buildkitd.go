@@ -141,13 +141,15 @@ func (e *Engine) writeBuildkitConfig(sock string, subnet netip.Prefix) ([]byte, 
 	return append(config, network...), nil
 }
 
+func (e *Engine) networkName() string { return "slipway-" + e.cfg.ID + "-build" }
+
 // buildNetwork is the CNI configuration of the steps: a bridge whose ports do
 // not see each other, masqueraded without iptables.
 func (e *Engine) buildNetwork(subnet netip.Prefix) ([]byte, error) {
 	type object = map[string]any
 	return json.MarshalIndent(object{
 		"cniVersion": "1.0.0",
-		"name":       "slipway-" + e.cfg.ID + "-build",
+		"name":       e.networkName(),
 		"plugins": []object{
 			{"type": "loopback"},
 			{

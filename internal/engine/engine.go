@@ -242,6 +242,8 @@ func (e *Engine) newComponent(p supervise.Process) (*component, error) {
 	p.Marker = e.cfg.ID + "/" + p.Name
 	p.PIDFile = e.dir("run", p.Name+".pid")
 	p.LogFile = e.dir("logs", p.Name+".log")
+	// Three daemons are asked; more often would cost more of an idle machine than the daemons do.
+	p.HealthInterval, p.HealthFailures = 4*time.Second, 3
 	c := &component{name: p.Name, program: p.Path, ready: p.Ready, marker: p.Marker, pidFile: p.PIDFile}
 	if _, err := os.Stat(p.Path); err != nil {
 		return nil, fmt.Errorf("%s is not built: %w; run deploy/engine/build.sh or set its address in the configuration", p.Name, err)

@@ -229,6 +229,9 @@ func TestEngine_BuildkitdKilledDuringStep_StepIsSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
+	if files, _ := filepath.Glob(filepath.Join(cniResults, e.networkName()+"-*")); len(files) > 0 {
+		t.Errorf("CNI results left: %v", files)
+	}
 	list, err := cl.Containers(namespaces.WithNamespace(t.Context(), Namespace))
 	if err != nil || len(list) > 0 {
 		t.Errorf("%d containers left, %v", len(list), err)

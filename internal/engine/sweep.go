@@ -30,7 +30,7 @@ func (e *Engine) sweepBuilds(ctx context.Context) error {
 	}
 	return SweepBuilds(ctx, Sweep{
 		Cgroup: e.addr.BuildCgroup, Dir: e.dir("buildkit"),
-		Containerd: e.addr.Containerd, Namespace: Namespace, Addresses: e.dir("buildkit", "cni"),
+		Containerd: e.addr.Containerd, Namespace: Namespace, Addresses: e.dir("buildkit", "cni"), Network: e.networkName(),
 	})
 }
 
@@ -41,6 +41,7 @@ type Sweep struct {
 	Containerd string // socket; not answering is no error if it is not there
 	Namespace  string
 	Addresses  string // folder of host-local's reservations
+	Network    string // name of the builds' CNI network
 }
 
 // SweepBuilds kills every process in the builds' cgroup, deletes the steps'
@@ -58,7 +59,10 @@ func SweepBuilds(ctx context.Context, s Sweep) error {
 		return err
 	}
 	removeCgroup(s.Cgroup)
-	return removeReservations(s.Addresses)
+	if err := removeReservations(s.Addresses); err != nil {
+		return err
+	}
+	return removeResults(s.Network)
 }
 
 // deleteContainers forgets the steps. Apps live in the same namespace: a step is
@@ -216,6 +220,27 @@ func removeReservations(dir string) error {
 	for _, e := range entries {
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// cniResults is where libcni remembers what it set up; BuildKit offers no option.
+const cniResults = "/var/lib/cni/results"
+
+// removeResults forgets the network's steps there. A file is named
+// <network>-<step>-<interface>; the step's loopback has one of its own.
+func removeResults(network string) error {
+	files, err := filepath.Glob(filepath.Join(cniResults, network+"-*"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		step, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), network+"-"), "-")
+		for _, f := range []string{f, filepath.Join(cniResults, "cni-loopback-"+step+"-lo")} {
+			if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	return nil
