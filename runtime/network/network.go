@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,8 +174,9 @@ func (n *Network) Sweep(owned func(id string) bool) (removed []string, err error
 	for _, p := range pinned {
 		ids = append(ids, p.Name())
 	}
+	slices.Sort(ids)
 	var errs []error
-	for _, id := range ids {
+	for _, id := range slices.Compact(ids) {
 		if owned(id) {
 			continue
 		}
