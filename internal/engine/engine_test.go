@@ -212,6 +212,10 @@ func TestEngine_BuildkitdKilledDuringStep_StepIsSwept(t *testing.T) {
 		_, _ = solveStep(t.Context(), t, e, "wait") // ends with the daemon, in error
 	}()
 	waitFor(t, "the step to run", func() bool { return len(cgroupPIDs(e.addr.BuildCgroup)) > 0 })
+	results, err := filepath.Glob(filepath.Join(cniResults, e.networkName()+"-*"))
+	if err != nil || len(results) == 0 {
+		t.Fatalf("no CNI result of the running step, %v", err)
+	}
 	killed := pids(t, e)["buildkitd"]
 	if err := unix.Kill(killed, unix.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -229,8 +233,10 @@ func TestEngine_BuildkitdKilledDuringStep_StepIsSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	if files, _ := filepath.Glob(filepath.Join(cniResults, e.networkName()+"-*")); len(files) > 0 {
-		t.Errorf("CNI results left: %v", files)
+	for _, f := range results {
+		if _, err := os.Stat(f); err == nil {
+			t.Errorf("CNI result of a dead step left: %s", f)
+		}
 	}
 	list, err := cl.Containers(namespaces.WithNamespace(t.Context(), Namespace))
 	if err != nil || len(list) > 0 {
