@@ -144,7 +144,7 @@ func (e *Engine) writeBuildkitConfig(sock string, subnet netip.Prefix) ([]byte, 
 func (e *Engine) networkName() string { return "slipway-" + e.cfg.ID + "-build" }
 
 // buildNetwork is the CNI configuration of the steps: a bridge whose ports do
-// not see each other, masqueraded without iptables.
+// not see each other. ApplyBuildFirewall masquerades it.
 func (e *Engine) buildNetwork(subnet netip.Prefix) ([]byte, error) {
 	type object = map[string]any
 	return json.MarshalIndent(object{
@@ -154,7 +154,7 @@ func (e *Engine) buildNetwork(subnet netip.Prefix) ([]byte, error) {
 			{"type": "loopback"},
 			{
 				"type": "bridge", "bridge": e.addr.BuildBridge,
-				"isDefaultGateway": true, "ipMasq": true, "ipMasqBackend": "nftables", "portIsolation": true,
+				"isDefaultGateway": true, "portIsolation": true,
 				"ipam": object{
 					"type": "host-local", "dataDir": e.dir("buildkit", "cni"),
 					"ranges": [][]object{{{"subnet": subnet.String()}}},

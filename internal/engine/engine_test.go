@@ -154,6 +154,9 @@ func assertNothingLeft(t *testing.T, e *Engine, daemons map[string]int) {
 	if err != nil || strings.Contains(string(out), tableName(e.addr.BuildBridge)) {
 		t.Errorf("firewall table left: %v %s", err, out)
 	}
+	if files, _ := filepath.Glob(filepath.Join(cniResults, e.networkName()+"-*")); len(files) > 0 {
+		t.Errorf("CNI results left: %v", files)
+	}
 	if n := len(cgroupPIDs(e.addr.BuildCgroup)); n > 0 {
 		t.Errorf("%d processes of builds left", n)
 	}

@@ -32,8 +32,10 @@ const firewallRefresh = time.Minute
 // no address or is malformed.
 var ErrUnresolved = errors.New("allowed host left out")
 
-// Allowed is what a build may reach although it lies in a denied range.
-type Allowed struct {
+// BuildNetwork is the builds' subnet and what they may reach although it lies in
+// a denied range.
+type BuildNetwork struct {
+	Subnet    netip.Prefix
 	Resolvers []string // IPv4 addresses; port 53, UDP and TCP
 	Hosts     []string // host:port; names are resolved now, TCP only
 }
@@ -41,14 +43,14 @@ type Allowed struct {
 // ApplyBuildFirewall replaces the rules for the bridge in one transaction, in a
 // table of its own. From the bridge: nothing to this machine (but DNS, if it is
 // the resolver), no IPv6, not to denied ranges but for what is allowed; the rest
-// passes. To the bridge: answers only. It turns IPv4 forwarding on.
+// passes, masqueraded. To the bridge: answers only. It turns IPv4 forwarding on.
 //
 // Errors: ErrUnresolved, with the rules in place; anything else: the old rules stand.
-func ApplyBuildFirewall(ctx context.Context, bridge string, allowed Allowed) error {
+func ApplyBuildFirewall(ctx context.Context, bridge string, n BuildNetwork) error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("turn on IPv4 forwarding: %w", err)
 	}
-	hosts, unresolved := resolve(ctx, allowed.Hosts)
+	hosts, unresolved := resolve(ctx, n.Hosts)
 	conn, err := nftables.New()
 	if err != nil {
 		return err
@@ -58,10 +60,11 @@ func ApplyBuildFirewall(ctx context.Context, bridge string, allowed Allowed) err
 	conn.DelTable(t)
 	conn.AddTable(t)
 	r := rules{conn: conn, table: t, bridge: bridge}
-	r.input(allowed.Resolvers)
-	if err := r.forward(allowed.Resolvers, hosts); err != nil {
+	r.input(n.Resolvers)
+	if err := r.forward(n.Resolvers, hosts); err != nil {
 		return err
 	}
+	r.masquerade(n.Subnet)
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("set firewall of builds: %w", err)
 	}
@@ -163,6 +166,18 @@ func (r rules) forward(resolvers []string, hosts []netip.AddrPort) error {
 	return nil
 }
 
+// masquerade gives the builds this machine's address. The CNI plugin could do
+// it, with a rule for each step that stays behind when buildkitd is killed.
+func (r rules) masquerade(subnet netip.Prefix) {
+	c := r.conn.AddChain(&nftables.Chain{
+		Name: "postrouting", Table: r.table, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	exprs := append(source(subnet), &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: ifaceName(r.bridge)}, &expr.Masq{})
+	r.conn.AddRule(&nftables.Rule{Table: r.table, Chain: c, Exprs: exprs})
+}
+
 func (r rules) allowDNS(c *nftables.Chain, from []expr.Any, a netip.Addr) {
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		r.add(c, expr.VerdictAccept, from, destination(netip.PrefixFrom(a, 32)), port(proto, 53))
@@ -170,21 +185,33 @@ func (r rules) allowDNS(c *nftables.Chain, from []expr.Any, a netip.Addr) {
 }
 
 func iface(key expr.MetaKey, name string) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ifaceName(name)}}
+}
+
+func ifaceName(name string) []byte {
 	padded := make([]byte, unix.IFNAMSIZ)
 	copy(padded, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: padded}}
+	return padded
 }
 
 func family(proto byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}}}
 }
 
-// destination matches an IPv4 destination: bytes 16 to 19 of the header.
-func destination(p netip.Prefix) []expr.Any {
+// Offsets of the addresses in the IPv4 header, RFC 791.
+const (
+	ipv4Source      = 12
+	ipv4Destination = 16
+)
+
+func source(p netip.Prefix) []expr.Any      { return address(ipv4Source, p) }
+func destination(p netip.Prefix) []expr.Any { return address(ipv4Destination, p) }
+
+func address(offset uint32, p netip.Prefix) []expr.Any {
 	addr := p.Masked().Addr().As4()
 	mask := net.CIDRMask(p.Bits(), 32)
 	return append(family(unix.NFPROTO_IPV4),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: addr[:]})
 }
@@ -213,7 +240,12 @@ func (e *Engine) applyFirewall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = ApplyBuildFirewall(ctx, e.addr.BuildBridge, Allowed{Resolvers: resolvers, Hosts: e.cfg.BuildAllowed})
+	subnet, err := netip.ParsePrefix(e.addr.BuildSubnet)
+	if err != nil {
+		return err
+	}
+	n := BuildNetwork{Subnet: subnet, Resolvers: resolvers, Hosts: e.cfg.BuildAllowed}
+	err = ApplyBuildFirewall(ctx, e.addr.BuildBridge, n)
 	if errors.Is(err, ErrUnresolved) {
 		// A mirror that is down must not keep every build from running.
 		e.cfg.Log.Warn("firewall of builds", "err", err)

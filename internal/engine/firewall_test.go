@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -62,7 +63,7 @@ func TestApplyBuildFirewall_DeniesPrivateRangesButAllowed(t *testing.T) {
 	}
 	// Twice: the rules are replaced, not added.
 	for range 2 {
-		err := ApplyBuildFirewall(t.Context(), bridge, Allowed{Hosts: []string{mirror, "no port"}})
+		err := ApplyBuildFirewall(t.Context(), bridge, BuildNetwork{Subnet: netip.MustParsePrefix("10.213.77.0/24"), Hosts: []string{mirror, "no port"}})
 		if !errors.Is(err, ErrUnresolved) {
 			t.Fatalf("error %v, want ErrUnresolved for the malformed host", err)
 		}
@@ -72,6 +73,12 @@ func TestApplyBuildFirewall_DeniesPrivateRangesButAllowed(t *testing.T) {
 			t.Errorf("step reaches %s: %v, want %v", addr, got, want)
 		}
 	}
+	// Without a route back, only a masqueraded connection is answered.
+	ip("-n", private, "route", "del", "default")
+	if !reaches(t, step, mirror) {
+		t.Error("the step's address is not masqueraded")
+	}
+	ip("-n", private, "route", "add", "default", "via", "10.214.77.1")
 	in := listenIn(t, step, "10.213.77.2:0")
 	if reaches(t, private, in) {
 		t.Error("the private network reaches the step")
