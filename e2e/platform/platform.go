@@ -38,7 +38,7 @@ type Platform struct {
 // Start runs `slipway server` of the checkout at root on the data folder and
 // signs the CLI in. A Platform that is not nil needs Down, also after an error.
 func Start(root, data string, extra ...string) (*Platform, error) {
-	apiPort, routerPort, err := twoPorts()
+	apiPort, routerPort, err := TwoPorts()
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,8 @@ func Until(limit time.Duration, ok func() error) error {
 	}
 }
 
-func twoPorts() (int, int, error) {
+// TwoPorts finds two free ports on loopback.
+func TwoPorts() (int, int, error) {
 	var ports [2]int
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
