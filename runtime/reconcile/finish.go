@@ -9,7 +9,8 @@ import (
 
 const (
 	retryFirst = 200 * time.Millisecond
-	retryMax   = 5 * time.Second
+	retryMax   = time.Minute
+	retryAway  = 2 * time.Second // the runtime does not answer: asking is cheap, and everybody waits
 	retryOther = time.Second
 )
 
@@ -60,7 +61,11 @@ func (c *core) started(d done, now time.Time) {
 		f.Since = now
 	}
 	f.Err = d.err
-	f.Retry = now.Add(min(retryFirst<<min(f.Tries, 10), retryMax))
+	limit := retryMax
+	if errors.Is(d.err, driver.ErrUnavailable) {
+		limit = retryAway
+	}
+	f.Retry = now.Add(min(retryFirst<<min(f.Tries, 10), limit))
 	f.Tries++
 	c.unstartable[spec.ID] = f
 	if !errors.Is(d.err, driver.ErrUnavailable) || f.Tries == 1 {
