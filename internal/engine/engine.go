@@ -99,8 +99,9 @@ type Engine struct {
 
 	mu       sync.Mutex
 	versions map[string]string // guarded by mu
-	stopWall context.CancelFunc
-	wall     sync.WaitGroup
+
+	stopUpkeepLoop context.CancelFunc // guarded by mu; nil: not running
+	upkeep         sync.WaitGroup
 }
 
 // New writes the daemons' configuration below DataDir and prepares them; it
@@ -147,7 +148,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	e.watchFirewall()
+	e.startUpkeep()
 	return nil
 }
 
@@ -176,7 +177,7 @@ func (e *Engine) Release() {
 // ends those of an earlier, killed server: `slipway down` calls it on an Engine
 // that was not started. Stop the apps before: without containerd nobody can.
 func (e *Engine) Stop(ctx context.Context) error {
-	e.stopFirewall()
+	e.stopUpkeep()
 	var errs []error
 	for i := len(e.components) - 1; i >= 0; i-- {
 		c := e.components[i]
@@ -200,7 +201,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 }
 
 func (e *Engine) closeAll() {
-	e.stopFirewall()
+	e.stopUpkeep()
 	for _, c := range e.closers {
 		c()
 	}

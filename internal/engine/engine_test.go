@@ -250,6 +250,30 @@ func TestEngine_BuildkitdKilledDuringStep_StepIsSwept(t *testing.T) {
 	}
 }
 
+// The daemon dies while containerd is still making the step's container: seen
+// once as a shim that nobody knew.
+func TestEngine_BuildkitdKilledDuringStepStart_LeavesNoShim(t *testing.T) {
+	e := startEngine(t, newTestEngine(t))
+	for range 5 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = solveStep(t.Context(), t, e, "wait") // ends with the daemon, in error
+		}()
+		waitFor(t, "a shim", func() bool { return len(shims(e.addr.Containerd)) > 0 })
+		killed := pids(t, e)["buildkitd"]
+		if err := unix.Kill(killed, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		waitFor(t, "buildkitd to come back", func() bool {
+			c := e.Components(t.Context())[2]
+			return c.State == "ready" && c.PID != killed
+		})
+		waitFor(t, "the shim to go (by the sweep or by the next look of upkeep)", func() bool { return len(shims(e.addr.Containerd)) == 0 })
+	}
+}
+
 func runStep(t *testing.T, e *Engine, args ...string) string {
 	t.Helper()
 	out, err := solveStep(t.Context(), t, e, args...)

@@ -28,10 +28,11 @@ func (e *Engine) sweepBuilds(ctx context.Context) error {
 	if e.addr.Buildkit == "" || e.cfg.BuildkitAddress != "" {
 		return nil
 	}
-	return SweepBuilds(ctx, Sweep{
+	err := SweepBuilds(ctx, Sweep{
 		Cgroup: e.addr.BuildCgroup, Dir: e.dir("buildkit"),
 		Containerd: e.addr.Containerd, Namespace: Namespace, Addresses: e.dir("buildkit", "cni"), Network: e.networkName(),
 	})
+	return errors.Join(err, e.sweepShims(ctx))
 }
 
 // Sweep names what belongs to builds.
