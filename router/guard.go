@@ -20,6 +20,9 @@ type guardConn struct {
 }
 
 func (g *guardConn) Read(p []byte) (int, error) {
+	if err := g.brokenBefore(); err != nil {
+		return 0, err
+	}
 	n, err := g.TCPConn.Read(p)
 	if n == 0 {
 		return n, err
@@ -29,20 +32,23 @@ func (g *guardConn) Read(p []byte) (int, error) {
 	if g.raw {
 		return n, err
 	}
-	first := g.scan.err == nil
 	ok, broken := g.scan.scan(p[:n])
 	if broken == nil {
 		return n, err
 	}
-	if first {
-		g.onBroken(g.RemoteAddr().String(), broken)
-	}
+	g.onBroken(g.RemoteAddr().String(), broken)
 	// With something harmless in hand, the error waits for the next read: an
 	// earlier request of the same connection may still be on its way.
 	if ok > 0 {
 		return ok, nil
 	}
 	return 0, broken
+}
+
+func (g *guardConn) brokenBefore() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.scan.err
 }
 
 // goRaw ends the scan, for a tunnel. It fails when the client already sent bytes

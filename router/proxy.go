@@ -93,8 +93,8 @@ func (x *exchange) serve() {
 			return
 		}
 		last = f
-		if x.r.Context().Err() != nil {
-			x.cut = true // nobody is there to read a page
+		if x.r.Context().Err() != nil && f.class != errBadRequest {
+			x.cut = true // nobody is there to read a page, but for one who broke the framing
 			return
 		}
 		switch {

@@ -1,0 +1,3 @@
+package router
+
+func runChild() int { return 1 }
