@@ -42,7 +42,7 @@ type core struct {
 
 	seq         int64            // counts finished tasks
 	touched     map[string]int64 // instance → seq of its last finished task
-	moved       map[int64]int64  // deployment → seq of its last finished move
+	stored      map[string]int64 // key of a task that changed the store → seq when it ended
 	busy        map[string]task  // by key
 	stopping    map[string]bool
 	unstartable map[string]StartFailure
@@ -59,7 +59,7 @@ func newCore(p Policy, router paas.Router, log *slog.Logger) *core {
 	return &core{
 		policy: p.withDefaults(), log: log, routing: newRouting(router),
 		notes: map[string]string{}, statuses: map[string]driver.Status{}, health: map[string]Health{},
-		checks: map[string]target{}, touched: map[string]int64{}, moved: map[int64]int64{},
+		checks: map[string]target{}, touched: map[string]int64{}, stored: map[string]int64{},
 		busy: map[string]task{}, stopping: map[string]bool{}, unstartable: map[string]StartFailure{},
 		retry: map[string]time.Time{}, unknown: map[string]time.Time{}, announced: map[string]bool{},
 		waited: map[int64]time.Time{},
@@ -69,7 +69,7 @@ func newCore(p Policy, router paas.Router, log *slog.Logger) *core {
 // setWork takes over a read of the store that began when began tasks had ended.
 func (c *core) setWork(work []paas.AppWork, began int64) {
 	c.work, c.workKnown = work, true
-	maps.DeleteFunc(c.moved, func(_ int64, seq int64) bool { return began >= seq })
+	maps.DeleteFunc(c.stored, func(_ string, seq int64) bool { return began >= seq })
 }
 
 // setList takes over a listing that began when began tasks had ended: what a

@@ -37,11 +37,9 @@ func (c *core) finish(d done, now time.Time) {
 	case d.err != nil:
 		c.retry[d.task.key] = now.Add(retryOther)
 		c.log.Warn("step failed, it is tried again", "step", d.task.key, "app", d.task.app.Name, "err", d.err)
-	case d.task.move != nil:
-		delete(c.retry, d.task.key)
-		c.moved[d.task.move.Deployment.ID] = c.seq
 	default:
 		delete(c.retry, d.task.key)
+		c.stored[d.task.key] = c.seq
 	}
 }
 

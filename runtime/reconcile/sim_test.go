@@ -19,7 +19,7 @@ import (
 
 var (
 	simSeed      = flag.Uint64("sim.seed", 0, "run only the history with this seed")
-	simHistories = flag.Int("sim.histories", 3000, "random histories to run")
+	simHistories = flag.Int("sim.histories", 2000, "random histories to run")
 )
 
 // fate is what all instances of one deployment do.

@@ -79,9 +79,6 @@ func (b *batch) stop(id string, app paas.App) {
 }
 
 func (b *batch) move(in Input, m Move) {
-	if _, done := b.moved[m.Deployment.ID]; done {
-		return // carried out, the store's new state has not been read yet
-	}
 	t := &moveTask{Move: m, release: releaseOf(in.Work, m.Deployment.ID)}
 	t.memoryBytes = memoryLimit(in.Work.App, t.release)
 	if in.Work.PreviousRelease != nil {
@@ -160,6 +157,9 @@ func (b *batch) garbage() {
 func (b *batch) add(t task) bool {
 	if _, busy := b.busy[t.key]; busy {
 		return false
+	}
+	if _, done := b.stored[t.key]; done {
+		return false // the store's new state has not been read yet
 	}
 	if at, ok := b.retry[t.key]; ok && b.now.Before(at) {
 		b.lookAt(at)
