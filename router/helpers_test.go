@@ -39,7 +39,6 @@ type fakeControl struct {
 	changed chan struct{}
 	reports map[string]paas.RouterReport
 	streams int
-	silent  bool
 }
 
 func newTestControl(t *testing.T) *fakeControl {
@@ -87,9 +86,9 @@ func (c *fakeControl) serveStream(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).Flush()
 	for {
 		c.mu.Lock()
-		tab, changed, silent := c.table, c.changed, c.silent
+		tab, changed := c.table, c.changed
 		c.mu.Unlock()
-		if tab.Version != sent && !silent {
+		if tab.Version != sent {
 			_ = json.NewEncoder(w).Encode(message{Table: &tab})
 			_ = http.NewResponseController(w).Flush()
 			sent = tab.Version
