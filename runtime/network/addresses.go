@@ -30,6 +30,7 @@ type holder struct {
 }
 
 type addressFile struct {
+	Subnet    netip.Prefix          `json:"subnet"` // for Down, which has no configuration
 	Next      netip.Addr            `json:"next"`
 	Addresses map[netip.Addr]holder `json:"addresses"`
 }
@@ -153,8 +154,24 @@ func (a *addresses) free() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// sync writes the file as it is known now.
+func (a *addresses) sync() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.save()
+}
+
+func savedSubnet(path string) (netip.Prefix, bool) {
+	var f addressFile
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &f) != nil {
+		return netip.Prefix{}, false
+	}
+	return f.Subnet, f.Subnet.IsValid()
+}
+
 func (a *addresses) save() error {
-	b, err := json.Marshal(addressFile{Next: a.next, Addresses: a.by})
+	b, err := json.Marshal(addressFile{Subnet: a.subnet, Next: a.next, Addresses: a.by})
 	if err != nil {
 		return fmt.Errorf("save addresses: %w", err)
 	}

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // DefaultSubnet is where instances get addresses unless the configuration says
@@ -103,6 +104,14 @@ func (n *Network) prepare() error {
 	}
 	if err := n.fw.replace(n.sources()); err != nil {
 		return fmt.Errorf("network: %w", err)
+	}
+	if err := n.addresses.sync(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	// Without it packets to an instance that is gone would take the default route
+	// and leave the machine; with it the sender is told at once.
+	if err := n.host.RouteReplace(unreachable(n.cfg.Subnet)); err != nil {
+		return fmt.Errorf("network: add route for %s: %w", n.cfg.Subnet, err)
 	}
 	return nil
 }
@@ -221,6 +230,9 @@ func Down(id, runDir string) error {
 	}
 	_, err = n.strayLinks(nil)
 	errs = append(errs, err, (&firewall{cfg: n.cfg}).remove())
+	if subnet, ok := savedSubnet(filepath.Join(runDir, "addresses.json")); ok {
+		errs = append(errs, ignore(host.RouteDel(unreachable(subnet)), unix.ESRCH))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("network down: %w", err)
 	}

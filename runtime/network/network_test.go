@@ -315,6 +315,9 @@ func TestNetwork_AttachTwiceAndDetachTwice(t *testing.T) {
 	if left := remains(t, n); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+	if got := try(t, "", "", a.Addr.String()+":8080"); !strings.Contains(got, "no route to host") {
+		t.Errorf("host to an address that nobody has: %s; it must not leave the machine", got)
+	}
 }
 
 func TestNetwork_SweepAndDownRemoveEverythingOfOurs(t *testing.T) {
@@ -339,6 +342,9 @@ func TestNetwork_SweepAndDownRemoveEverythingOfOurs(t *testing.T) {
 	}
 	if left := remains(t, n); len(left) > 0 || n.fw.intact() {
 		t.Errorf("left: %v", left)
+	}
+	if left, err := netlink.RouteListFiltered(unix.AF_INET, unreachable(n.cfg.Subnet), netlink.RT_FILTER_DST); err != nil || len(left) > 0 {
+		t.Errorf("routes left: %v, %v", left, err)
 	}
 }
 

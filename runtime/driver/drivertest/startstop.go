@@ -2,7 +2,7 @@ package drivertest
 
 import (
 	"errors"
-	"net/http"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -99,7 +99,8 @@ func stopGraceful(t *testing.T, s *Subject) {
 	if st, ok := Find(t, s.Driver, spec.ID); ok {
 		t.Errorf("still listed: %+v", st)
 	}
-	if _, err := http.Get("http://" + st.Addr); err == nil {
+	if c, err := net.DialTimeout("tcp", st.Addr, 2*time.Second); err == nil {
+		c.Close()
 		t.Error("still answers")
 	}
 }
