@@ -266,6 +266,18 @@ func TestVerbs_OfADayWithAnApp(t *testing.T) {
 	}
 }
 
+func TestStatus_ShowsEveryComponentReadyWithItsVersion(t *testing.T) {
+	have := shared.components(t)
+	for name, version := range map[string]string{
+		"server": "", "store": "SQLite 3.", "containerd": "2.3.7", "buildkitd": "0.33.1", "s3": "1.8.0", "router-1": "", "router-2": "",
+	} {
+		c, ok := have[name]
+		if !ok || c.State != "ready" || !strings.Contains(c.Version, version) {
+			t.Errorf("component %s is %+v, want ready with version %s", name, c, version)
+		}
+	}
+}
+
 func TestLogs_OutliveTheInstance(t *testing.T) {
 	app := shared.destroyed(t, "talker")
 	shared.must(t, "deploy", answering("t").dir(t), "--app", app)
