@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -28,8 +29,11 @@ const (
 )
 
 const (
-	readerConns   = 4
-	postgresConns = 10
+	// writerConns is 1 on PostgreSQL too: writers take turns, and those that wait
+	// must not use up the connections of readers.
+	writerConns         = 1
+	sqliteReaderConns   = 4
+	postgresReaderConns = 10
 	// busyTimeout is one wait of SQLite for another process's lock; the retries of
 	// tx.go add up to lockWait and look at the context in between.
 	busyTimeout = time.Second
@@ -73,10 +77,10 @@ func (s *Store) connectSQLite(ctx context.Context, path string) error {
 	}}
 	writer := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"journal_mode(WAL)"}, common["_pragma"]...)}
 	reader := url.Values{"_pragma": append([]string{"query_only(ON)"}, common["_pragma"]...)}
-	if s.writer, err = s.pool(ctx, "sqlite", file+"?"+writer.Encode(), 1); err != nil {
+	if s.writer, err = s.pool(ctx, "sqlite", file+"?"+writer.Encode(), writerConns); err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
-	if s.reader, err = s.pool(ctx, "sqlite", file+"?"+reader.Encode(), readerConns); err != nil {
+	if s.reader, err = s.pool(ctx, "sqlite", file+"?"+reader.Encode(), sqliteReaderConns); err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
 	return nil
@@ -88,13 +92,16 @@ func (s *Store) connectPostgres(ctx context.Context, dsn string) error {
 	if err != nil {
 		return errors.New("database address is not a URL: use postgres://user@host/database") // err would tell the password
 	}
+	where := cmp.Or(u.Query().Get("host"), u.Host) + u.Path // never the whole: passwords may stand in two places
 	q := u.Query()
 	q.Set("idle_in_transaction_session_timeout", fmt.Sprint(idleInTransaction.Milliseconds()))
 	u.RawQuery = q.Encode()
-	if s.writer, err = s.pool(ctx, "pgx", u.String(), postgresConns); err != nil {
-		return fmt.Errorf("open database %s: %w", u.Redacted(), err)
+	if s.writer, err = s.pool(ctx, "pgx", u.String(), writerConns); err != nil {
+		return fmt.Errorf("open PostgreSQL database %s: %w", where, err)
 	}
-	s.reader = s.writer
+	if s.reader, err = s.pool(ctx, "pgx", u.String(), postgresReaderConns); err != nil {
+		return fmt.Errorf("open PostgreSQL database %s: %w", where, err)
+	}
 	return nil
 }
 

@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"time"
 
@@ -18,7 +21,10 @@ import (
 const (
 	// lockWait is how long a transaction waits for a database that another process
 	// holds, or that is starting; the context may end it sooner.
-	lockWait     = 60 * time.Second
+	lockWait = 60 * time.Second
+	// outageWait is how long it waits for a server that does not answer at all:
+	// enough for a restart, short enough for a request.
+	outageWait   = 5 * time.Second
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
 	// writersLock is the key of PostgreSQL's advisory lock ("slipway" in ASCII).
@@ -104,8 +110,8 @@ func (s *Store) retry(ctx context.Context, try func() (repeatable bool, err erro
 	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		repeatable, err := try()
 		class := classify(err)
-		again := class == again || repeatable && class == againIfRepeatable
-		if !again || time.Since(started) > lockWait {
+		again := class == again || repeatable && class.againBeforeCommit()
+		if !again || time.Since(started) > class.patience() {
 			return forPeople(err, class, time.Since(started))
 		}
 		select {
@@ -123,8 +129,18 @@ const (
 	final             errorClass = iota
 	again                        // the database undid the transaction
 	againIfRepeatable            // safe unless it happened during commit
+	unreachable                  // the connection broke or was refused; the same holds
 	full                         // no space
 )
+
+func (c errorClass) againBeforeCommit() bool { return c == againIfRepeatable || c == unreachable }
+
+func (c errorClass) patience() time.Duration {
+	if c == unreachable {
+		return outageWait
+	}
+	return lockWait
+}
 
 // classify knows SQLite's result codes (sqlite.org/rescode.html) and the SQLSTATE
 // codes of PostgreSQL's documentation, appendix A.
@@ -156,6 +172,10 @@ func classify(err error) errorClass {
 			return full
 		}
 	}
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) {
+		return unreachable
+	}
 	return final
 }
 
@@ -165,14 +185,12 @@ func forPeople(err error, class errorClass, waited time.Duration) error {
 	case full:
 		return paas.Errorf(paas.CodeStorageFull, "the disk of the database is full").
 			WithHint("free space on the platform's disk, then try again").WithCause(err)
+	case unreachable:
+		return paas.Errorf(paas.CodeUnavailable, "the database does not answer").
+			WithHint("check that PostgreSQL runs, then try again").WithCause(err)
 	case again, againIfRepeatable:
 		return paas.Errorf(paas.CodeUnavailable, "the database was busy for %s", waited.Round(time.Second)).
 			WithHint("another process holds its lock; try again").WithCause(err)
-	}
-	var connect interface{ SafeToRetry() bool } // pgconn: nothing was sent
-	if errors.As(err, &connect) && connect.SafeToRetry() {
-		return paas.Errorf(paas.CodeUnavailable, "the database does not answer").
-			WithHint("check that PostgreSQL runs, then try again").WithCause(err)
 	}
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -112,6 +114,8 @@ func TestRetry_RepeatsOnlyWhatIsSafe(t *testing.T) {
 		{"serialization failure, even at commit", stateError("40001"), false, 3},
 		{"shutdown before commit", stateError("57P01"), true, 3},
 		{"shutdown during commit is not known", stateError("57P01"), false, 1},
+		{"connection broke before commit", io.ErrUnexpectedEOF, true, 3},
+		{"connection broke during commit", io.ErrUnexpectedEOF, false, 1},
 		{"unique violation", stateError("23505"), true, 1},
 		{"refusal", paas.Errorf(paas.CodeConflict, "no"), true, 1},
 	} {
@@ -154,5 +158,32 @@ func TestForPeople_KeepsTheCause(t *testing.T) {
 	err := forPeople(cause, full, 0)
 	if !errors.Is(err, cause) || paas.CodeOf(err) != paas.CodeStorageFull {
 		t.Fatalf("forPeople = %v", err)
+	}
+}
+
+func TestPostgreSQL_ConnectionsKilled_NextCallsSucceed(t *testing.T) {
+	d := newPostgres(t)
+	s, operator := d.open(t, nil), d.open(t, nil)
+	for round := range 3 {
+		if _, err := s.Apps(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := operator.reader.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddEvent(t.Context(), paas.Event{Kind: "test.event"}); err != nil {
+			t.Fatalf("round %d: write: %v", round, err)
+		}
+		if _, err := s.Apps(t.Context()); err != nil {
+			t.Fatalf("round %d: read: %v", round, err)
+		}
+	}
+}
+
+func TestPostgreSQL_NoServer_IsUnavailable(t *testing.T) {
+	t.Parallel()
+	_, err := Open(t.Context(), "postgres:///db?host="+t.TempDir()+"&user=u&password=canary", newKeyFile(t)())
+	if paas.CodeOf(err) != paas.CodeUnavailable || strings.Contains(err.Error(), "canary") {
+		t.Fatalf("Open = %v; want CodeUnavailable without the password", err)
 	}
 }
