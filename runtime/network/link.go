@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -42,7 +43,29 @@ func (n *Network) plug(id string, at Attachment) error {
 	if err := n.outside(name, at.Addr, inside); err != nil {
 		return err
 	}
-	return n.inside(ns, at.Addr, outside)
+	if err := n.inside(ns, at.Addr, outside); err != nil {
+		return err
+	}
+	return n.awaitCarrier(name)
+}
+
+// awaitCarrier waits until the kernel has seen that the other end is up. It does
+// so in the background, and drops what is sent before: a first probe would come a
+// second late, by TCP's retransmission.
+func (n *Network) awaitCarrier(name string) error {
+	const bound, interval = 5 * time.Second, time.Millisecond
+	for deadline := time.Now().Add(bound); ; time.Sleep(interval) {
+		l, err := n.host.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("interface %s is not up after %v (it is %s)", name, bound, l.Attrs().OperState)
+		}
+	}
 }
 
 func (n *Network) outside(name string, addr netip.Addr, peer net.HardwareAddr) error {
