@@ -15,7 +15,7 @@ import (
 
 // remains lists what instances may leave behind: containers, snapshots,
 // processes, interfaces, namespaces, cgroups, mounts, files.
-func (m *machine) remains(t *testing.T) []string {
+func (m *machine) remains(t testing.TB) []string {
 	t.Helper()
 	var out []string
 	c, err := client.New(m.path("c.sock"), client.WithDefaultNamespace(namespace))

@@ -40,7 +40,7 @@ type machine struct {
 
 // newMachine builds the programs, starts containerd and imports the image. At the
 // end of the test it checks that nothing is left on the real machine.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	engine, err := filepath.Abs("../../bin/engine")
 	if err != nil {
@@ -72,7 +72,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func (m *machine) build(t *testing.T) {
+func (m *machine) build(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", m.data+"/bin/",
 		"../../cmd/slipway-init", "../../cmd/slipway-sink", "../driver/drivertest/probe")
@@ -87,7 +87,7 @@ func (m *machine) path(elem ...string) string {
 }
 
 // open makes another driver object; it is closed at the end of t.
-func (m *machine) open(t *testing.T, change func(*Config)) *Driver {
+func (m *machine) open(t testing.TB, change func(*Config)) *Driver {
 	t.Helper()
 	cfg := Config{ID: m.id, DataDir: m.data, Address: m.path("c.sock"), StateDir: m.path("state"),
 		Runc: filepath.Join(m.engine, "runc"), Init: m.path("bin", "slipway-init"), Sink: m.path("bin", "slipway-sink"),
@@ -103,7 +103,7 @@ func (m *machine) open(t *testing.T, change func(*Config)) *Driver {
 	return d
 }
 
-func (m *machine) startDaemon(t *testing.T) {
+func (m *machine) startDaemon(t testing.TB) {
 	t.Helper()
 	for _, d := range []string{"root", "state", "s", "run"} {
 		if err := os.MkdirAll(m.path(d), 0o711); err != nil {
@@ -151,7 +151,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 	})
 }
 
-func (m *machine) killDaemon(t *testing.T) {
+func (m *machine) killDaemon(t testing.TB) {
 	t.Helper()
 	if err := m.daemon.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func (m *machine) killDaemon(t *testing.T) {
 }
 
 // down stops all that is left, then containerd, and fails the test for every trace.
-func (m *machine) down(t *testing.T) {
+func (m *machine) down(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	all, err := m.driver.List(ctx)
@@ -191,7 +191,7 @@ func (m *machine) down(t *testing.T) {
 	}
 }
 
-func (m *machine) importImage(t *testing.T, ref, comment string) {
+func (m *machine) importImage(t testing.TB, ref, comment string) {
 	t.Helper()
 	c, err := client.New(m.path("c.sock"), client.WithDefaultNamespace(namespace))
 	if err != nil {

@@ -118,11 +118,27 @@ func (d *Driver) removeTask(ctx context.Context, id string) error {
 	if err := d.recordEnd(ctx, id); err != nil {
 		return err
 	}
-	_, err = t.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("delete task: %w", err)
+	return d.deleteTask(ctx, id)
+}
+
+// deleteTask tries again for a while: when a shim has just died, containerd takes
+// a moment to see it and to clear up itself.
+func (d *Driver) deleteTask(ctx context.Context, id string) error {
+	const patience, interval = 5 * time.Second, 50 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; {
+		_, err := d.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+		if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if errdefs.IsUnavailable(err) || time.Now().After(deadline) {
+			return fmt.Errorf("delete task: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(interval):
+		}
 	}
-	return nil
 }
 
 // recordEnd keeps a List that runs beside us from taking the missing task for a

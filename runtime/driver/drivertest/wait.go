@@ -12,7 +12,7 @@ import (
 )
 
 // MustStart starts s and stops it at the end of the test.
-func MustStart(t *testing.T, d driver.Driver, s driver.Spec) driver.Status {
+func MustStart(t testing.TB, d driver.Driver, s driver.Spec) driver.Status {
 	t.Helper()
 	MustStopAtEnd(t, d, s.ID)
 	st, err := d.Start(t.Context(), s)
@@ -23,7 +23,7 @@ func MustStart(t *testing.T, d driver.Driver, s driver.Spec) driver.Status {
 }
 
 // Find returns the listed status of id.
-func Find(t *testing.T, d driver.Driver, id string) (driver.Status, bool) {
+func Find(t testing.TB, d driver.Driver, id string) (driver.Status, bool) {
 	t.Helper()
 	all, err := d.List(t.Context())
 	if err != nil {
@@ -37,7 +37,7 @@ func Find(t *testing.T, d driver.Driver, id string) (driver.Status, bool) {
 }
 
 // Eventually waits until cond holds and fails the test with what after Bound.
-func Eventually(t *testing.T, what string, cond func() bool) {
+func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(Bound)
 	for !cond() {
@@ -49,7 +49,7 @@ func Eventually(t *testing.T, what string, cond func() bool) {
 }
 
 // WaitServing waits until addr answers 200 and returns the body.
-func WaitServing(t *testing.T, addr string) string {
+func WaitServing(t testing.TB, addr string) string {
 	t.Helper()
 	var body []byte
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -66,7 +66,7 @@ func WaitServing(t *testing.T, addr string) string {
 }
 
 // WaitExited waits until id is listed as exited.
-func WaitExited(t *testing.T, d driver.Driver, id string) driver.Status {
+func WaitExited(t testing.TB, d driver.Driver, id string) driver.Status {
 	t.Helper()
 	var st driver.Status
 	Eventually(t, id+" is listed as exited", func() bool {
@@ -78,7 +78,7 @@ func WaitExited(t *testing.T, d driver.Driver, id string) driver.Status {
 }
 
 // MustStopAtEnd removes id when the test ends.
-func MustStopAtEnd(t *testing.T, d driver.Driver, id string) {
+func MustStopAtEnd(t testing.TB, d driver.Driver, id string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Bound)
 		defer cancel()
