@@ -132,11 +132,15 @@ func (c *core) step(ctx context.Context, now time.Time) (tasks []task, next time
 			tables = append(tables, *plans[i].Table)
 		}
 	}
-	if err := c.routing.publish(ctx, tables); err != nil {
+	changed, err := c.routing.publish(ctx, tables)
+	if err != nil {
 		c.log.Error("table not published", "err", err)
 		return nil, now.Add(time.Second)
 	}
 	b := &batch{core: c, now: now}
+	if changed {
+		b.lookAt(now.Add(time.Millisecond)) // it may count as confirmed already, and then nothing else wakes us
+	}
 	for i := range inputs {
 		b.app(inputs[i], plans[i])
 	}

@@ -145,7 +145,7 @@ func (r *rig) deploy(app string, b fake.Behaviour) int64 {
 func (r *rig) until(what string, ok func() bool) {
 	r.Helper()
 	deadline := time.Now().Add(15 * time.Second)
-	for tick := time.NewTicker(time.Millisecond); !ok(); <-tick.C {
+	for ; !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.Fatalf("waited 15 s for %s; tables %v, deployments %+v", what, r.router.history, r.store.deployments)
 		}

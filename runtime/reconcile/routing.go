@@ -14,6 +14,7 @@ import (
 type routing struct {
 	router   paas.Router
 	first    uint64 // version of the first table; 0 = none published yet
+	version  uint64 // of the newest
 	routed   map[string]bool
 	joined   map[string]uint64
 	left     map[string]uint64
@@ -29,11 +30,12 @@ func newRouting(r paas.Router) *routing {
 }
 
 // publish hands the tables to the routers and notes who joined and who left.
-func (r *routing) publish(ctx context.Context, tables []paas.RouteTable) error {
+func (r *routing) publish(ctx context.Context, tables []paas.RouteTable) (changed bool, err error) {
 	version, err := r.router.Publish(ctx, tables)
 	if err != nil {
-		return err
+		return false, err
 	}
+	changed, r.version = version != r.version, version
 	if r.first == 0 {
 		r.first = version
 	}
@@ -56,7 +58,7 @@ func (r *routing) publish(ctx context.Context, tables []paas.RouteTable) error {
 		}
 	}
 	r.routed = now
-	return nil
+	return changed, nil
 }
 
 // traffic tells what the routers do with an instance now.

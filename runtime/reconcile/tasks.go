@@ -72,7 +72,11 @@ func (b *batch) app(in Input, p Plan) {
 	}
 }
 
+// stop waits for a Start of the same instance: what it makes is only then known.
 func (b *batch) stop(id string, app paas.App) {
+	if _, starting := b.busy["start "+id]; starting {
+		return
+	}
 	if b.add(task{key: stopKey(id), app: app, stop: id}) {
 		b.stopping[id] = true
 	}
