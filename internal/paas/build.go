@@ -78,6 +78,9 @@ type LedgerEntry struct {
 	Hit      bool          `json:"hit"`
 	Changed  []string      `json:"changed,omitempty"` // e.g. "package-lock.json", "node 20 → 22", "first build"
 	Duration time.Duration `json:"duration"`
+	// Inputs are the parts of Key by name (a file's checksum, a version), so that the
+	// next build can say what changed. Empty for inputs with very many files.
+	Inputs map[string]string `json:"inputs,omitempty"`
 }
 
 // Failure is why a build or a deployment ended badly, for people.
