@@ -242,7 +242,7 @@ func TestContainerd_Init_ReapsAndEndsEverything(t *testing.T) {
 	spec := m.Spec(drivertest.Serve...)
 	st := drivertest.MustStart(t, m.driver, spec)
 	drivertest.WaitServing(t, st.Addr)
-	if got := runInside(t, st.Addr, "orphans", "30"); got != "zombies 0" {
+	if got := runInside(t, st.Addr, "orphans", "30"); got != "left 0 zombies 0" {
 		t.Errorf("got %q", got)
 	}
 	if got := runInside(t, st.Addr, "daemon"); got != "daemon true" {

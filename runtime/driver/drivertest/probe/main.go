@@ -192,32 +192,39 @@ func outcomeOf(err error) string {
 }
 
 // orphans leaves n processes behind that end at once and have no parent but
-// process 1, then reports how many zombies there are when none should be.
+// process 1, then reports what is left of them.
 func orphans(args []string) {
 	n := number(args[0])
 	if len(args) > 1 { // the middle generation: start one child and go
 		exec.Command("/proc/self/exe", "exit", "0").Start()
 		return
 	}
+	before, _ := processes()
 	for range n {
 		exec.Command("/proc/self/exe", "orphans", "1", "middle").Run()
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for zombies() > 0 && time.Now().Before(deadline) {
+	deadline := time.Now().Add(10 * time.Second)
+	all, zombies := processes()
+	for all > before && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond) // poll
+		all, zombies = processes()
 	}
-	fmt.Println("zombies", zombies())
+	fmt.Println("left", all-before, "zombies", zombies)
 }
 
-func zombies() (n int) {
+func processes() (all, zombies int) {
 	dirs, _ := os.ReadDir("/proc")
 	for _, d := range dirs {
 		b, err := os.ReadFile("/proc/" + d.Name() + "/stat")
-		if err == nil && strings.Contains(string(b), ") Z ") {
-			n++
+		if err != nil || d.Name()[0] > '9' {
+			continue
+		}
+		all++
+		if strings.Contains(string(b), ") Z ") {
+			zombies++
 		}
 	}
-	return n
+	return all, zombies
 }
 
 // daemon leaves a process in a session of its own that ignores SIGTERM.
