@@ -3,9 +3,7 @@ package containerd
 import (
 	"net"
 	"net/netip"
-	"path/filepath"
 	"runtime"
-	"sync"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -52,27 +50,18 @@ func TestContainerd_Isolation(t *testing.T) {
 func (m *machine) world(t *testing.T, addrs ...string) string {
 	t.Helper()
 	name := "sw" + m.id
-	dir := t.TempDir()
-	path := filepath.Join(dir, "ns")
+	path := "/run/netns/" + name
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	visit(t, "", func() { // NewNamed enters what it makes
 		h, err := netns.NewNamed(name)
-		if err == nil {
-			h.Close()
-		}
-		path = "/run/netns/" + name
-		if err != nil {
-			t.Error(err)
-		}
+		must(err)
+		h.Close()
 	})
-	wg.Wait()
 	t.Cleanup(func() {
 		if err := netns.DeleteNamed(name); err != nil {
 			t.Error(err)
@@ -115,26 +104,12 @@ func (m *machine) world(t *testing.T, addrs ...string) string {
 func accept(t *testing.T, ns, addr string) string {
 	t.Helper()
 	var l net.Listener
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if ns != "" {
-			runtime.LockOSThread() // never unlocked
-			h, err := netns.GetFromPath(ns)
-			if err == nil {
-				err = netns.Set(h)
-				h.Close()
-			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-		}
+	visit(t, ns, func() {
 		var err error
 		if l, err = net.Listen("tcp4", addr); err != nil {
 			t.Error(err)
 		}
 	})
-	wg.Wait()
 	if l == nil {
 		t.FailNow()
 	}
@@ -149,4 +124,33 @@ func accept(t *testing.T, ns, addr string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// visit runs f on a thread in the namespace at path ("" = the host's) and brings
+// the thread back, also from a namespace that f went to.
+func visit(t *testing.T, path string, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	if path != "" {
+		there, err := netns.GetFromPath(path)
+		if err == nil {
+			err = netns.Set(there)
+			there.Close()
+		}
+		if err != nil {
+			t.Fatalf("enter %s: %v", path, err)
+		}
+	}
+	defer func() {
+		if err := netns.Set(home); err != nil {
+			t.Fatalf("leave the namespace: %v", err)
+		}
+	}()
+	f()
 }

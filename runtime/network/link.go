@@ -121,22 +121,43 @@ func pin(path string) (*os.File, error) {
 		return nil, fmt.Errorf("pin namespace: %w", err)
 	}
 	f.Close()
-	result := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread that carries the namespace ends with this goroutine.
-		runtime.LockOSThread()
-		result <- unshare(path)
-	}()
-	if err := <-result; err != nil {
+	if err := elsewhere(func() error { return furnish(path) }); err != nil {
 		return nil, fmt.Errorf("pin namespace: %w", err)
 	}
 	return os.Open(path)
 }
 
-func unshare(path string) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
+// elsewhere runs f on a thread that is in a new network namespace, and brings the
+// thread back. A thread that cannot come back is never used again; it must not
+// be the rule, since the process's first thread would then keep the namespace.
+func elsewhere(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		defer home.Close()
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("unshare: %w", err)
+		} else {
+			err = f()
+		}
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+			err = errors.Join(err, fmt.Errorf("leave namespace: %w", back))
+		} else {
+			runtime.UnlockOSThread()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+// furnish prepares the namespace that the thread is in and binds it to path.
+func furnish(path string) error {
 	for _, scope := range []string{"all", "default"} {
 		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

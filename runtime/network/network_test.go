@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,23 +60,31 @@ func attach(t *testing.T, n *Network, id string) Attachment {
 // inNS runs f on a thread that is in the namespace at path ("" = the host's).
 func inNS(t *testing.T, path string, f func()) {
 	t.Helper()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if path != "" {
-			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			h, err := netns.GetFromPath(path)
-			if err == nil {
-				err = netns.Set(h)
-				h.Close()
-			}
-			if err != nil {
-				t.Errorf("enter %s: %v", path, err)
-				return
-			}
-		}
+	if path == "" {
 		f()
-	})
-	wg.Wait()
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	there, err := netns.GetFromPath(path)
+	if err == nil {
+		err = netns.Set(there)
+		there.Close()
+	}
+	if err != nil {
+		t.Fatalf("enter %s: %v", path, err)
+	}
+	defer func() {
+		if err := netns.Set(home); err != nil {
+			t.Fatalf("leave %s: %v", path, err)
+		}
+	}()
+	f()
 }
 
 // listen accepts connections in a namespace until the test ends.
@@ -298,6 +305,23 @@ func TestNetwork_FirewallGone_IsPutBackByAttachAndSweep(t *testing.T) {
 	}
 	if got := try(t, b.NetNS, "", a.Addr.String()+":8080"); got != "refused" {
 		t.Errorf("B to A after sweep: %s", got)
+	}
+}
+
+func TestNetwork_Attach_LeavesNoThreadBehind(t *testing.T) {
+	n := newTestNetwork(t, nil)
+	home, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		attach(t, n, fmt.Sprintf("app-1-%d-0", i))
+	}
+	threads, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	for _, th := range threads {
+		if ns, err := os.Readlink(th); err == nil && ns != home {
+			t.Errorf("thread %s is in %s", th, ns)
+		}
 	}
 }
 
