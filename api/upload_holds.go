@@ -2,10 +2,14 @@ package api
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/slipway-paas/slipway/internal/paas"
 )
+
+// archivePrefix begins the keys of archives, as Blobs names them.
+const archivePrefix = "archives/sha256/"
 
 // holds counts, per object, the uploads that rely on it but have not written
 // their deployment yet. The same content is stored once, so a refused upload may
@@ -42,14 +46,24 @@ func (h *holds) ifFree(key string, remove func() error) error {
 
 // discard removes the object of a refused upload unless something refers to it.
 func (s *Server) discard(ctx context.Context, a paas.Archive) {
-	err := s.holds.ifFree(a.Key, func() error {
-		used, err := s.Store.ArchiveInUse(ctx, a.Digest)
+	if err := s.RemoveObject(ctx, a.Key); err != nil {
+		s.Log.Warn("the archive of a refused upload was not removed", "key", a.Key, "err", err)
+	}
+}
+
+// RemoveObject deletes an object that nothing needed when it was looked for.
+// An archive stays if an upload of the same content is under way or has become a
+// deployment meanwhile; that is no error. An absent object is none either.
+func (s *Server) RemoveObject(ctx context.Context, key string) error {
+	hex, isArchive := strings.CutPrefix(key, archivePrefix)
+	if !isArchive {
+		return s.Blobs.Delete(ctx, key)
+	}
+	return s.holds.ifFree(key, func() error {
+		used, err := s.Store.ArchiveInUse(ctx, "sha256:"+hex)
 		if used || err != nil {
 			return err
 		}
-		return s.Blobs.Delete(ctx, a.Key)
+		return s.Blobs.Delete(ctx, key)
 	})
-	if err != nil {
-		s.Log.Warn("the archive of a refused upload was not removed", "key", a.Key, "err", err)
-	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -138,6 +139,48 @@ func (c *config) complete() error {
 func (c *config) id() string {
 	sum := sha256.Sum256([]byte(c.Data))
 	return hex.EncodeToString(sum[:])[:6]
+}
+
+// remember keeps how the server runs, so that `slipway down` and `slipway admin`
+// need --data only. Secrets are left out.
+func (c *config) remember() error {
+	kept := *c
+	kept.S3Secret = ""
+	b, err := json.MarshalIndent(kept, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := c.path("run", "server.json")
+	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
+// recall takes over what the last server on this data folder remembered, but for
+// flags that were given.
+func (c *config) recall(cmd *cobra.Command) error {
+	b, err := os.ReadFile(c.path("run", "server.json"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	var kept config
+	if err == nil {
+		err = json.Unmarshal(b, &kept)
+	}
+	if err != nil {
+		return fmt.Errorf("read what the last server remembered: %w", err)
+	}
+	given := *c
+	*c = kept
+	c.Data, c.S3Secret = given.Data, given.S3Secret
+	if cmd.Flags().Changed("database") {
+		c.Database = given.Database
+	}
+	if cmd.Flags().Changed("engine") {
+		c.Engine = given.Engine
+	}
+	return nil
 }
 
 func (c *config) path(elem ...string) string {

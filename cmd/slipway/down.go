@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-paas/slipway/internal/engine"
+	"github.com/slipway-paas/slipway/internal/paas"
+	"github.com/slipway-paas/slipway/runtime/containerd"
+)
+
+// newDownCmd stops everything of an installation, with or without its server.
+func newDownCmd() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use: "down", Short: "Stop everything on this machine; data stays and comes back with the next start", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.load(cmd); err != nil {
+				return err
+			}
+			if err := c.recall(cmd); err != nil {
+				return err
+			}
+			if os.Geteuid() != 0 {
+				return paas.Errorf(paas.CodeForbidden, "slipway down stops containers, which needs root").WithHint("sudo %s", joinArgs(os.Args))
+			}
+			if _, err := os.Stat(c.path("run")); os.IsNotExist(err) {
+				newOutput(cmd).say("nothing runs on %s", c.Data)
+				return nil
+			}
+			return down(cmd.Context(), &c, newOutput(cmd))
+		},
+	}
+	c.register(cmd.Flags())
+	cmd.Flags().String("config", "", "YAML file of the server")
+	return cmd
+}
+
+// down goes from the top to the bottom: the server first, so that nobody starts
+// again what is being stopped; containerd last, since only it can stop instances.
+func down(ctx context.Context, c *config, out *output) error {
+	log := slog.New(slog.DiscardHandler)
+	if err := stopServer(c); err != nil {
+		return err
+	}
+	out.say("server stopped")
+	var errs []error
+	r, err := newRouters(c, leftRouters(c), log)
+	if err == nil {
+		err = r.stop(ctx)
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("stop routers: %w", err))
+	} else {
+		out.say("routers stopped")
+	}
+	e, err := engine.New(engineConfig(c, log))
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	n, err := stopInstances(ctx, c, e)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("stop instances: %w", err))
+	} else {
+		out.say("%d instances stopped", n)
+	}
+	if err := e.Stop(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("stop engine: %w", err))
+	} else {
+		out.say("engine stopped")
+	}
+	if err := containerd.Down(ctx, c.id(), c.Data); err != nil {
+		errs = append(errs, fmt.Errorf("take the network down: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// stopServer ends the server that holds the data folder's lock, if there is one.
+func stopServer(c *config) error {
+	unlock, err := claimData(c)
+	if err == nil {
+		unlock()
+		return nil
+	}
+	if paas.CodeOf(err) != paas.CodeConflict {
+		return err
+	}
+	b, err := os.ReadFile(c.path("run", "server.lock"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return fmt.Errorf("server.lock does not hold a process number: %w", err)
+	}
+	deadline := time.Now().Add(2 * shutdownGrace)
+	sig := syscall.SIGTERM
+	for {
+		_ = syscall.Kill(pid, sig) // gone already is fine: the lock tells
+		if unlock, err := claimData(c); err == nil {
+			unlock()
+			return nil
+		}
+		if time.Now().After(deadline) {
+			if sig == syscall.SIGKILL {
+				return fmt.Errorf("server (pid %d) does not end", pid)
+			}
+			sig, deadline = syscall.SIGKILL, time.Now().Add(5*time.Second)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// leftRouters are those that ever ran here, whatever the configuration says now.
+func leftRouters(c *config) []string {
+	files, _ := filepath.Glob(c.path("run", "router-*.pid")) // the pattern is well-formed
+	var names []string
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".pid"))
+	}
+	return names
+}

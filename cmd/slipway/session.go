@@ -1,0 +1,220 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-paas/slipway/api/client"
+	"github.com/slipway-paas/slipway/internal/paas"
+)
+
+// session is whom the CLI talks to and about which app.
+type session struct {
+	*client.Client
+	out *output
+	app string // "" if none was named and none could be guessed
+}
+
+// login is the CLI's file, written by `slipway login`.
+type login struct {
+	Server string `json:"server"`
+	Token  string `json:"token"`
+}
+
+func loginPath() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "slipway", "login.json"), nil
+}
+
+// loadLogin reads the file; the environment wins. An absent file is no error.
+func loadLogin() (login, error) {
+	var l login
+	name, err := loginPath()
+	if err != nil {
+		return l, err
+	}
+	b, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(b, &l)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return l, fmt.Errorf("read %s: %w", name, err)
+	}
+	if s := os.Getenv("SLIPWAY_SERVER"); s != "" {
+		l.Server = s
+	}
+	if t := os.Getenv("SLIPWAY_TOKEN"); t != "" {
+		l.Token = t
+	}
+	return l, nil
+}
+
+// save replaces the file in one step, readable by its owner only.
+func (l login) save() error {
+	name, err := loginPath()
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".new", append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
+// remote adds the flags of verbs that talk to a server.
+func remote(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().String("server", "", "address of the API (default: from `slipway login` or SLIPWAY_SERVER)")
+	return cmd
+}
+
+// ofApp adds the flags of verbs about one app.
+func ofApp(cmd *cobra.Command) *cobra.Command {
+	remote(cmd)
+	cmd.Flags().StringP("app", "a", "", "app name (default: SLIPWAY_APP, then the name of this folder)")
+	_ = cmd.RegisterFlagCompletionFunc("app", completeApps)
+	return cmd
+}
+
+func open(cmd *cobra.Command) (*session, error) {
+	l, err := loadLogin()
+	if err != nil {
+		return nil, err
+	}
+	if s, _ := cmd.Flags().GetString("server"); s != "" {
+		l.Server = s
+	}
+	if l.Server == "" {
+		return nil, paas.Errorf(paas.CodeUnauthorized, "no server is known").WithHint("slipway login URL --token TOKEN; `make run` does it for you")
+	}
+	c, err := client.New(l.Server, l.Token)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	s := &session{Client: c, out: newOutput(cmd)}
+	if cmd.Flags().Lookup("app") != nil {
+		s.app = appName(cmd, ".")
+	}
+	return s, nil
+}
+
+var notInName = regexp.MustCompile(`[^a-z0-9]+`)
+
+// appName is --app, else SLIPWAY_APP, else the folder's name made to fit.
+func appName(cmd *cobra.Command, dir string) string {
+	if a, _ := cmd.Flags().GetString("app"); a != "" {
+		return a
+	}
+	if a := os.Getenv("SLIPWAY_APP"); a != "" {
+		return a
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	base := filepath.Base(abs)
+	if info, err := os.Stat(abs); err == nil && !info.IsDir() {
+		for _, ext := range []string{".tar.gz", ".tgz", ".zip", ".jar", ".war", ".tar"} {
+			base = strings.TrimSuffix(base, ext)
+		}
+	}
+	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(base), "-"), "-0123456789")
+	return name[:min(len(name), paas.MaxAppName)]
+}
+
+func completeApps(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	s, err := open(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	apps, err := s.Apps(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, a := range apps {
+		names = append(names, a.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func newLoginCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "login [URL]",
+		Short: "Sign in to a Slipway server",
+		Long:  "Checks the token against the server and keeps both for later calls. Without a token it is read from standard input.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE:  runLogin,
+	}
+	cmd.Flags().String("token", "", "token; better by --token-file or standard input")
+	cmd.Flags().String("token-file", "", "file that holds the token")
+	cmd.Flags().Bool("show-token", false, "print the token in use and change nothing")
+	return cmd
+}
+
+func runLogin(cmd *cobra.Command, args []string) error {
+	l, err := loadLogin()
+	if err != nil {
+		return err
+	}
+	if show, _ := cmd.Flags().GetBool("show-token"); show {
+		fmt.Fprintln(cmd.OutOrStdout(), l.Token)
+		return nil
+	}
+	if len(args) == 1 {
+		l.Server = args[0]
+	}
+	if l.Server == "" {
+		return usageError{fmt.Errorf("which server? slipway login http://127.0.0.1:8700")}
+	}
+	if l.Token, err = readToken(cmd); err != nil {
+		return err
+	}
+	c, err := client.New(l.Server, l.Token)
+	if err != nil {
+		return usageError{err}
+	}
+	who, err := c.Whoami(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := l.save(); err != nil {
+		return err
+	}
+	newOutput(cmd).say("signed in to %s as %s", l.Server, who.User)
+	return nil
+}
+
+func readToken(cmd *cobra.Command) (string, error) {
+	if t, _ := cmd.Flags().GetString("token"); t != "" {
+		return t, nil
+	}
+	if name, _ := cmd.Flags().GetString("token-file"); name != "" {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "", usageError{fmt.Errorf("read token: %w", err)}
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), "token: ")
+	var t string
+	if _, err := fmt.Fscanln(cmd.InOrStdin(), &t); err != nil {
+		return "", usageError{fmt.Errorf("no token on standard input; use --token-file FILE")}
+	}
+	return t, nil
+}
