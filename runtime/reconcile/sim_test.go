@@ -145,7 +145,7 @@ func (w *simWorld) checkTable(apps []paas.RouteTable) {
 		for _, e := range t.Endpoints {
 			in[e.Instance] = true
 			switch {
-			case w.core.stopping[e.Instance]:
+			case slices.ContainsFunc(w.running, func(t simTask) bool { return t.task.stop == e.Instance }):
 				w.fail("%s is being stopped and in the table", e.Instance)
 			case !w.core.health[e.Instance].Was:
 				w.fail("%s was never healthy and is in the table", e.Instance)
