@@ -14,6 +14,10 @@ import (
 	"syscall"
 )
 
+// hold as argv[0] means: stay until standard input ends. runtime/network starts
+// us so to make an instance's namespaces.
+const hold = "slipway-hold"
+
 // Codes of a shell for a command that cannot be started.
 const (
 	notExecutable = 126
@@ -22,6 +26,10 @@ const (
 
 func main() {
 	debug.SetGCPercent(20)
+	if os.Args[0] == hold {
+		os.Stdin.Read(make([]byte, 1)) // until the maker of the namespaces has pinned them
+		return
+	}
 	if len(os.Args) < 2 {
 		fail(2, "no command given")
 	}

@@ -74,6 +74,7 @@ type Driver struct {
 	ids     locks
 	marks   marks
 	images  layers
+	users   users
 }
 
 var installationID = regexp.MustCompile(`^[0-9a-f]{6}$`)
@@ -94,6 +95,12 @@ func New(cfg Config) (*Driver, error) {
 		}
 	}
 	cfg.Network.ID, cfg.Network.RunDir = cfg.ID, run
+	cfg.Network.Hold = ""
+	if err := canIsolateUsers(cfg); err != nil {
+		cfg.Log.Warn("instances get no user namespaces of their own", "err", err)
+	} else {
+		cfg.Network.Hold = cfg.Init
+	}
 	d := &Driver{cfg: cfg, logs: logfile.NewDir(filepath.Join(cfg.DataDir, "logs", "apps"))}
 	d.cgroups = newCgroups("/sys/fs/cgroup", "/slipway-"+cfg.ID+"/apps")
 	d.marks.dir = filepath.Join(run, "instances")

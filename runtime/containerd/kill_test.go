@@ -178,7 +178,7 @@ func TestContainerd_Sweep_RemovesWhatNobodyOwns(t *testing.T) {
 	for i, s := range half {
 		at, err := m.driver.net.Reserve(s.ID)
 		if err == nil {
-			err = m.driver.net.Attach(ctx, s.ID)
+			err = m.driver.net.Attach(ctx, s.ID, at)
 		}
 		if err == nil && i > 0 {
 			err = m.driver.writeFiles(s, at)
@@ -186,7 +186,7 @@ func TestContainerd_Sweep_RemovesWhatNobodyOwns(t *testing.T) {
 		var layer string
 		if err == nil && i > 1 {
 			if layer, err = m.driver.rootFS(ctx, s.ImageRef); err == nil {
-				_, err = m.driver.snapshot(ctx, s, layer)
+				_, err = m.driver.snapshot(ctx, s, at, layer)
 			}
 			if err == nil {
 				c := m.driver.container(s, at)

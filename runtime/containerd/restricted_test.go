@@ -77,6 +77,9 @@ func TestContainerd_Restricted(t *testing.T) {
 	}
 
 	t.Run("user", func(t *testing.T) {
+		if strings.Fields(f.UIDMap)[1] == "0" || f.UIDMap == f2.UIDMap {
+			t.Errorf("IDs outside are not the instance's own: %q, other instance %q", f.UIDMap, f2.UIDMap)
+		}
 		if f.UID != uid || f.GID != gid || len(f.Groups) > 1 || len(f.Groups) == 1 && f.Groups[0] != gid {
 			t.Errorf("uid %d gid %d groups %v", f.UID, f.GID, f.Groups)
 		}
@@ -97,7 +100,7 @@ func TestContainerd_Restricted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if ns != "user" && (mine == host || mine == f2.Namespaces[ns]) {
+			if mine == host || mine == f2.Namespaces[ns] {
 				t.Errorf("%s namespace %s is shared (host %s, other instance %s)", ns, mine, host, f2.Namespaces[ns])
 			}
 		}
@@ -162,7 +165,7 @@ func restrictedFiles(t *testing.T, addr string) {
 	check(regexp.MustCompile("EROFS|EACCES|EPERM|ENOENT"), "write", "/x", "/etc/x", "/u01/x", "/var/x", "/bin/x", "/probe", "/.slipway/init", "/proc/sys/kernel/hostname",
 		"/proc/sysrq-trigger", "/sys/x", "/sys/fs/cgroup/x", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/proc/sys/net/ipv4/ip_forward", "/dev/x")
 	check(regexp.MustCompile("EROFS"), "write", "/x", "/etc/x", "/var/x")
-	check(ok, "write", "/u01/app/x", "/u01/app/package.json", "/tmp/x", "/dev/shm/x", "/dev/null")
+	check(ok, "write", "/u01/app/x", "/u01/app/package.json", "/tmp/x", "/dev/shm/x", "/dev/null", "/proc/1/fd/1", "/proc/1/fd/2")
 	check(ok, "read", "/etc/hosts", "/etc/resolv.conf", "/proc/self/status", "/u01/app/package.json")
 	// Masked: a file reads as empty, a folder has nothing in it.
 	for _, p := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/kallsyms"} {

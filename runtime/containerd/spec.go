@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-paas/slipway/internal/paas"
 	"github.com/slipway-paas/slipway/runtime/driver"
+	"github.com/slipway-paas/slipway/runtime/network"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 // buildSpec is the whole OCI specification of an instance, from nothing: neither
 // a default of containerd's nor anything of the image's configuration is in it.
 // reliability.md §2.5 is the list that it follows row by row.
-func (d *Driver) buildSpec(s driver.Spec, netns string) *specs.Spec {
+func (d *Driver) buildSpec(s driver.Spec, at network.Attachment) *specs.Spec {
 	sp := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: s.ID,
@@ -41,7 +42,7 @@ func (d *Driver) buildSpec(s driver.Spec, netns string) *specs.Spec {
 			Resources:   d.resources(s),
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-				{Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}, {Type: specs.NetworkNamespace, Path: netns},
+				{Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}, {Type: specs.NetworkNamespace, Path: at.NetNS},
 			},
 			MaskedPaths: []string{
 				"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -50,6 +51,11 @@ func (d *Driver) buildSpec(s driver.Spec, netns string) *specs.Spec {
 			},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
+	}
+	if at.UserNS != "" {
+		sp.Linux.Namespaces = append(sp.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: at.UserNS})
+		ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: at.FirstUID, Size: network.UserRange}}
+		sp.Linux.UIDMappings, sp.Linux.GIDMappings = ids, ids
 	}
 	sp.Linux.Seccomp = seccomp.DefaultProfile(sp)
 	return sp

@@ -112,19 +112,22 @@ func (d *Driver) make(ctx context.Context, s driver.Spec) (driver.Status, error)
 	if err != nil {
 		return driver.Status{}, err
 	}
+	if at.UserNS != "" && !d.users.supported(ctx, d) {
+		at.UserNS = ""
+	}
 	if err := d.writeFiles(s, at); err != nil {
 		return driver.Status{}, err
 	}
 	var rootfs []mount.Mount
 	container := d.container(s, at)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.net.Attach(gctx, s.ID) })
+	g.Go(func() error { return d.net.Attach(gctx, s.ID, at) })
 	g.Go(func() error {
 		var err error
-		if rootfs, err = d.snapshot(gctx, s, layer); err != nil {
+		if rootfs, err = d.snapshot(gctx, s, at, layer); err != nil {
 			return err
 		}
-		if container.Spec, err = typeurl.MarshalAnyToProto(d.buildSpec(s, at.NetNS)); err != nil {
+		if container.Spec, err = typeurl.MarshalAnyToProto(d.buildSpec(s, at)); err != nil {
 			return err
 		}
 		if container, err = d.client.ContainerService().Create(gctx, container); err != nil {
@@ -175,11 +178,14 @@ func (d *Driver) run(ctx context.Context, s driver.Spec, c containers.Container,
 }
 
 // snapshot makes the instance's own writable layer on top of the image's.
-func (d *Driver) snapshot(ctx context.Context, s driver.Spec, layer string) ([]mount.Mount, error) {
+func (d *Driver) snapshot(ctx context.Context, s driver.Spec, at network.Attachment, layer string) ([]mount.Mount, error) {
 	sn, key := d.client.SnapshotService(snapshotter), d.snapshotKey(s.ID)
-	labels := snapshots.WithLabels(map[string]string{
-		labelInstallation: d.cfg.ID, labelRoot: time.Now().UTC().Format(time.RFC3339),
-	})
+	all := map[string]string{labelInstallation: d.cfg.ID, labelRoot: time.Now().UTC().Format(time.RFC3339)}
+	if at.UserNS != "" { // the image's owners are shifted by the mount, nothing is copied
+		ids := fmt.Sprintf("0:%d:%d", at.FirstUID, network.UserRange)
+		all[snapshots.LabelSnapshotUIDMapping], all[snapshots.LabelSnapshotGIDMapping] = ids, ids
+	}
+	labels := snapshots.WithLabels(all)
 	m, err := sn.Prepare(ctx, key, layer, labels)
 	if errdefs.IsAlreadyExists(err) { // of a start that was cut off before the container
 		if err := sn.Remove(ctx, key); err != nil {

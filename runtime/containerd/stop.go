@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -156,22 +155,17 @@ func (d *Driver) recordEnd(ctx context.Context, id string) error {
 	return err
 }
 
+// bundles is where containerd keeps the folders of tasks, below its state.
+const bundles = "io.containerd.runtime.v2.task"
+
 // removeRemains takes away what a killed shim leaves: runc's state and the bundle
 // with its mounted root (containerd issue 13293).
 func (d *Driver) removeRemains(id string) error {
-	dirs := []string{filepath.Join(d.cfg.DataDir, "run", "runc", namespace, id)}
-	if d.cfg.StateDir != "" {
-		bundle := filepath.Join(d.cfg.StateDir, "io.containerd.runtime.v2.task", namespace, id)
-		err := unix.Unmount(filepath.Join(bundle, "rootfs"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("unmount %s: %w", bundle, err)
-		}
-		dirs = append(dirs, bundle)
+	if err := os.RemoveAll(filepath.Join(d.cfg.DataDir, "run", "runc", namespace, id)); err != nil {
+		return fmt.Errorf("remove files: %w", err)
 	}
-	for _, dir := range dirs {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove files: %w", err)
-		}
+	if d.cfg.StateDir == "" {
+		return nil
 	}
-	return nil
+	return removeBundle(filepath.Join(d.cfg.StateDir, bundles, namespace, id))
 }

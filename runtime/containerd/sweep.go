@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-
-	"github.com/slipway-paas/slipway/runtime/network"
 )
 
 // Sweep implements driver.Driver.
@@ -118,27 +115,6 @@ func (d *Driver) busy(id string) bool {
 	}
 	unlock()
 	return false
-}
-
-// Down removes what this installation's driver made outside containerd: firewall,
-// interfaces, network namespaces and cgroups, and kills what still runs in those.
-// It needs neither a server nor containerd; call it after Driver.Stop of all
-// instances where containerd answers, and after the daemons' end.
-func Down(ctx context.Context, id, dataDir string) error {
-	if !installationID.MatchString(id) {
-		return fmt.Errorf("down: installation ID %q is not 6 hex digits", id)
-	}
-	c := newCgroups("/sys/fs/cgroup", "/slipway-"+id+"/apps")
-	var errs []error
-	for _, instance := range c.ids() {
-		errs = append(errs, c.remove(ctx, instance))
-	}
-	c.removeParents()
-	errs = append(errs, network.Down(id, filepath.Join(dataDir, "run")))
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("down: %w", err)
-	}
-	return nil
 }
 
 func sorted(m map[string]string) []string {

@@ -26,7 +26,11 @@ func (n *Network) plug(id string, at Attachment) error {
 	if err := n.unplug(id); err != nil { // what a cut off attempt left
 		return err
 	}
-	ns, err := pin(at.NetNS)
+	make := func() (*os.File, error) { return pin(at.NetNS) }
+	if at.UserNS != "" {
+		make = func() (*os.File, error) { return n.pinOwned(at) }
+	}
+	ns, err := make()
 	if err != nil {
 		return err
 	}
@@ -121,16 +125,25 @@ func pin(path string) (*os.File, error) {
 		return nil, fmt.Errorf("pin namespace: %w", err)
 	}
 	f.Close()
-	if err := elsewhere(func() error { return furnish(path) }); err != nil {
+	err = elsewhere(-1, func() error {
+		if err := prepareInside(); err != nil {
+			return err
+		}
+		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", path, err)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("pin namespace: %w", err)
 	}
 	return os.Open(path)
 }
 
-// elsewhere runs f on a thread that is in a new network namespace, and brings the
-// thread back. A thread that cannot come back is never used again; it must not
+// elsewhere runs f on a thread that is in the network namespace ns, or in a new
+// one if ns is negative, and brings the thread back. A thread that cannot come back is never used again; it must not
 // be the rule, since the process's first thread would then keep the namespace.
-func elsewhere(f func() error) error {
+func elsewhere(ns int, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -141,8 +154,13 @@ func elsewhere(f func() error) error {
 			return
 		}
 		defer home.Close()
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("unshare: %w", err)
+		if ns >= 0 {
+			err = unix.Setns(ns, unix.CLONE_NEWNET)
+		} else {
+			err = unix.Unshare(unix.CLONE_NEWNET)
+		}
+		if err != nil {
+			err = fmt.Errorf("enter namespace: %w", err)
 		} else {
 			err = f()
 		}
@@ -156,8 +174,8 @@ func elsewhere(f func() error) error {
 	return <-result
 }
 
-// furnish prepares the namespace that the thread is in and binds it to path.
-func furnish(path string) error {
+// prepareInside turns IPv6 off and loopback on in the thread's namespace.
+func prepareInside() error {
 	for _, scope := range []string{"all", "default"} {
 		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -166,9 +184,6 @@ func furnish(path string) error {
 	}
 	if err := upLoopback(); err != nil {
 		return fmt.Errorf("set up loopback: %w", err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", path, err)
 	}
 	return nil
 }
@@ -196,10 +211,11 @@ func (n *Network) unplug(id string) error {
 	} else if !errors.As(err, &netlink.LinkNotFoundError{}) {
 		errs = append(errs, fmt.Errorf("find veth of %s: %w", id, err))
 	}
-	path := n.nsPath(id)
-	errs = append(errs, ignore(unix.Unmount(path, unix.MNT_DETACH), unix.ENOENT, unix.EINVAL))
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	for _, path := range []string{n.nsPath(id), n.userPath(id)} {
+		errs = append(errs, ignore(unix.Unmount(path, unix.MNT_DETACH), unix.ENOENT, unix.EINVAL))
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -239,20 +255,6 @@ func uplinkMTU(h *netlink.Handle) int {
 		return ethernet
 	}
 	return min(l.Attrs().MTU, ethernet)
-}
-
-type step struct {
-	what string
-	do   func() error
-}
-
-func steps(all ...step) error {
-	for _, s := range all {
-		if err := s.do(); err != nil {
-			return fmt.Errorf("%s: %w", s.what, err)
-		}
-	}
-	return nil
 }
 
 func ignore(err error, which ...unix.Errno) error {

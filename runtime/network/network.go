@@ -50,14 +50,19 @@ type Config struct {
 	Resolvers []netip.Addr
 	// Mirrors are reachable on any port although private or reserved.
 	Mirrors []netip.Prefix
-	Rest    time.Duration    // 0 means DefaultRest
-	Now     func() time.Time // nil means time.Now
+	// Hold is cmd/slipway-init; with it every instance gets a user namespace. ""
+	// means that instances are in the host's.
+	Hold string
+	Rest time.Duration    // 0 means DefaultRest
+	Now  func() time.Time // nil means time.Now
 }
 
 // Attachment is an instance's place in the network.
 type Attachment struct {
-	Addr  netip.Addr
-	NetNS string // path of the pinned namespace
+	Addr     netip.Addr
+	NetNS    string // path of the pinned namespace
+	UserNS   string // path of the pinned user namespace that owns it; "" = the host's
+	FirstUID uint32 // what 0 is inside; UserRange follow
 }
 
 // Network attaches instances. Safe for concurrent use, but for two calls about
@@ -81,8 +86,10 @@ func New(cfg Config) (*Network, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(cfg.RunDir, "netns"), 0o711); err != nil {
-		return nil, fmt.Errorf("network: %w", err)
+	for _, d := range []string{"netns", "userns"} {
+		if err := os.MkdirAll(filepath.Join(cfg.RunDir, d), 0o711); err != nil {
+			return nil, fmt.Errorf("network: %w", err)
+		}
 	}
 	host, err := netlink.NewHandle()
 	if err != nil {
@@ -129,17 +136,18 @@ func (n *Network) Reserve(id string) (Attachment, error) {
 	if err != nil {
 		return Attachment{}, err
 	}
-	return Attachment{Addr: a, NetNS: n.nsPath(id)}, nil
+	at := Attachment{Addr: a, NetNS: n.nsPath(id)}
+	if n.cfg.Hold != "" {
+		at.UserNS, at.FirstUID = n.userPath(id), n.firstUID(a)
+	}
+	return at, nil
 }
 
-// Attach makes the namespace, the veth and the rules of id, which was reserved.
-// What an earlier, cut off Attach left is made anew, so it must not be called for
-// an instance that runs.
-func (n *Network) Attach(ctx context.Context, id string) error {
-	at, err := n.Reserve(id)
-	if err != nil {
-		return err
-	}
+// Attach makes the namespaces, the veth and the rules of id from what Reserve
+// gave. A caller that cannot use a user namespace empties at.UserNS before. What
+// an earlier, cut off Attach left is made anew, so it must not be called for an
+// instance that runs.
+func (n *Network) Attach(ctx context.Context, id string, at Attachment) error {
 	if other := n.addresses.sharing(id, n.linkName); other != "" {
 		return fmt.Errorf("attach %s: its interface name is that of %s; try again under another ID", id, other)
 	}
@@ -248,6 +256,8 @@ func (n *Network) sources() []source {
 }
 
 func (n *Network) nsPath(id string) string { return filepath.Join(n.cfg.RunDir, "netns", id) }
+
+func (n *Network) userPath(id string) string { return filepath.Join(n.cfg.RunDir, "userns", id) }
 
 // linkName fits the 15 characters of an interface name.
 func (n *Network) linkName(id string) string {

@@ -51,7 +51,7 @@ func attach(t *testing.T, n *Network, id string) Attachment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Attach(t.Context(), id); err != nil {
+	if err := n.Attach(t.Context(), id, at); err != nil {
 		t.Fatal(err)
 	}
 	return at
@@ -441,7 +441,11 @@ func BenchmarkAttachDetach(b *testing.B) {
 	for i := range b.N {
 		id := fmt.Sprint("x-", i)
 		t0 := time.Now()
-		if err := n.Attach(b.Context(), id); err != nil {
+		at, err := n.Reserve(id)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := n.Attach(b.Context(), id, at); err != nil {
 			b.Fatal(err)
 		}
 		t1 := time.Now()
