@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,9 +72,9 @@ func expressApp(t testing.TB, text string) tree {
 		"package.json": string(pkg), "package-lock.json": string(lock),
 		"server.js": fmt.Sprintf(`
 const app = require("express")(), os = require("os");
-app.Get("/", (q, r) => r.send(%q + " on " + os.hostname()));
-app.Get("/slow", (q, r) => setTimeout(() => r.send("slow done"), 2000));
-app.Get("/env/:name", (q, r) => r.send(String(process.env[q.params.name])));
+app.get("/", (q, r) => r.send(%q + " on " + os.hostname()));
+app.get("/slow", (q, r) => setTimeout(() => r.send("slow done"), 2000));
+app.get("/env/:name", (q, r) => r.send(String(process.env[q.params.name])));
 const s = app.listen(process.env.PORT, () => console.log("listening"));
 process.on("SIGTERM", () => s.close(() => process.exit(0)));
 `, text),
@@ -116,15 +115,4 @@ func accApp(text string) tree {
 	f["node_modules/greet/index.js"] = `module.exports = () => "vendored";`
 	f["server.js"] = strings.Replace(f["server.js"], "r.end(\""+text, "r.end(require(\"greet\")() + \" "+text, 1)
 	return f
-}
-
-func fileCount(dir string) int {
-	n := 0
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			n++
-		}
-		return nil
-	})
-	return n
 }
