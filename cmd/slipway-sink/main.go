@@ -1,6 +1,6 @@
 // Command slipway-sink writes the output of one instance to its log file. The
 // containerd shim starts it for the log URI of the task
-// (binary-v2:///path/slipway-sink?file=…&slot=…&release=…), gives it the
+// (binary-v2:///path/slipway-sink?file=…&slot=…&release=…&uid=…), gives it the
 // instance's stdout and stderr as file descriptors 3 and 4 and waits until one
 // byte arrives on 5. So output flows with the server and containerd gone.
 //
@@ -27,7 +27,7 @@ const drain = 2 * time.Second
 func main() {
 	// One instance of this per app instance: memory matters more than speed.
 	debug.SetGCPercent(30)
-	file, h := arguments(os.Args[1:])
+	file, owner, h := arguments(os.Args[1:])
 	if file == "" {
 		os.Stderr.WriteString("slipway-sink: no file given\n")
 		os.Exit(2)
@@ -42,8 +42,15 @@ func main() {
 		close(written)
 	}()
 	var streams sync.WaitGroup
-	streams.Go(func() { pump(w, logfile.Stdout, os.NewFile(3, "stdout")) })
-	streams.Go(func() { pump(w, logfile.Stderr, os.NewFile(4, "stderr")) })
+	stdout, stderr := os.NewFile(3, "stdout"), os.NewFile(4, "stderr")
+	if owner > 0 {
+		// Apps that open /dev/stdout anew need to own the pipe, and runc cannot give it
+		// to a user of another namespace. If it fails, only those apps are hurt.
+		stdout.Chown(owner, owner)
+		stderr.Chown(owner, owner)
+	}
+	streams.Go(func() { pump(w, logfile.Stdout, stdout) })
+	streams.Go(func() { pump(w, logfile.Stderr, stderr) })
 	ready()
 
 	read := make(chan struct{})
@@ -64,19 +71,21 @@ func main() {
 }
 
 // arguments reads the pairs that the shim makes of the URI's query.
-func arguments(args []string) (file string, h logfile.Header) {
+func arguments(args []string) (file string, owner int, h logfile.Header) {
 	h.Instance = os.Getenv("CONTAINER_ID")
 	for i := 0; i+1 < len(args); i += 2 {
 		switch args[i] {
 		case "file":
 			file = args[i+1]
+		case "uid":
+			owner, _ = strconv.Atoi(args[i+1]) // 0 = leave it
 		case "slot":
 			h.Slot, _ = strconv.Atoi(args[i+1]) // 0 = not known
 		case "release":
 			h.Release, _ = strconv.Atoi(args[i+1])
 		}
 	}
-	return file, h
+	return file, owner, h
 }
 
 func pump(w *logfile.Writer, stream byte, f *os.File) {

@@ -113,7 +113,7 @@ func (d *Driver) make(ctx context.Context, s driver.Spec) (driver.Status, error)
 		return driver.Status{}, err
 	}
 	if at.UserNS != "" && !d.users.supported(ctx, d) {
-		at.UserNS = ""
+		at.UserNS, at.FirstUID = "", 0
 	}
 	if err := d.writeFiles(s, at); err != nil {
 		return driver.Status{}, err
@@ -138,7 +138,7 @@ func (d *Driver) make(ctx context.Context, s driver.Spec) (driver.Status, error)
 	if err := g.Wait(); err != nil {
 		return driver.Status{}, err
 	}
-	return d.run(ctx, s, container, rootfs)
+	return d.run(ctx, s, at, container, rootfs)
 }
 
 func (d *Driver) container(s driver.Spec, at network.Attachment) containers.Container {
@@ -155,8 +155,8 @@ func (d *Driver) container(s driver.Spec, at network.Attachment) containers.Cont
 }
 
 // run makes the task, starts it and marks the instance as one that ran.
-func (d *Driver) run(ctx context.Context, s driver.Spec, c containers.Container, rootfs []mount.Mount) (driver.Status, error) {
-	log := d.logURI(s)
+func (d *Driver) run(ctx context.Context, s driver.Spec, at network.Attachment, c containers.Container, rootfs []mount.Mount) (driver.Status, error) {
+	log := d.logURI(s, at)
 	t := d.client.TaskService()
 	_, err := t.Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: s.ID, Rootfs: mount.ToProto(rootfs), Stdout: log, Stderr: log, Options: typeurl.MarshalProto(d.runtime),
@@ -209,11 +209,12 @@ func (d *Driver) snapshot(ctx context.Context, s driver.Spec, at network.Attachm
 func (d *Driver) snapshotKey(id string) string { return "slipway-" + d.cfg.ID + "/" + id }
 
 // logURI names the sink that the shim starts; it outlives us and containerd.
-func (d *Driver) logURI(s driver.Spec) string {
+func (d *Driver) logURI(s driver.Spec, at network.Attachment) string {
 	q := url.Values{}
 	q.Set("file", d.logs.Path(s.AppName, s.ID))
 	q.Set("slot", strconv.Itoa(s.Slot))
 	q.Set("release", strconv.Itoa(s.Release))
+	q.Set("uid", strconv.FormatInt(int64(at.FirstUID)+uid, 10))
 	// binary-v2: the shim fails the start if the sink dies before it is ready.
 	return (&url.URL{Scheme: "binary-v2", Path: d.cfg.Sink, RawQuery: q.Encode()}).String()
 }

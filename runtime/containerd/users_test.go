@@ -29,7 +29,7 @@ func TestContainerd_ClosedFolder_RunsWithoutUserNamespaceAndSaysWhy(t *testing.T
 	if f.UID != uid || f.Status["CapBnd"] != "0000000000000000" || f.Status["Seccomp"] != "2" {
 		t.Errorf("the other restrictions: %+v", f)
 	}
-	if got := runInside(t, st.Addr, "write", "/u01/app/x"); got != "/u01/app/x: ok" {
+	if got := runInside(t, st.Addr, "write", "/u01/app/x", "/proc/1/fd/1"); got != "/u01/app/x: ok\n/proc/1/fd/1: ok" {
 		t.Error(got)
 	}
 }

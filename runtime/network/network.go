@@ -144,7 +144,7 @@ func (n *Network) Reserve(id string) (Attachment, error) {
 }
 
 // Attach makes the namespaces, the veth and the rules of id from what Reserve
-// gave. A caller that cannot use a user namespace empties at.UserNS before. What
+// gave. A caller that cannot use a user namespace empties UserNS and FirstUID before. What
 // an earlier, cut off Attach left is made anew, so it must not be called for an
 // instance that runs.
 func (n *Network) Attach(ctx context.Context, id string, at Attachment) error {
