@@ -35,6 +35,8 @@ step "install missing packages" bash deploy/install.sh
 step "build the engine (first: ~6 min)" make --no-print-directory engine
 step "build slipway" make --no-print-directory build
 
+npm_config_registry=$(bash deploy/registry.sh)
+export npm_config_registry
 mkdir -p "$DATA"
 chmod 0711 "$DATA"
 down() {

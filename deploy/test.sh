@@ -24,6 +24,8 @@ step() { # name, command...
 must() { step "$@"; [ ${#failed[@]} -eq 0 ] || exit 1; }
 
 must "install" bash deploy/install.sh --test
+npm_config_registry=$(bash deploy/registry.sh)
+export npm_config_registry
 must "engine" bash deploy/engine/build.sh "$SLIPWAY_ENGINE" -test
 must "build" make --no-print-directory build
 step "lint" bash deploy/lint.sh

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,18 +145,10 @@ func stopInstances(ctx context.Context, c *config, e *engine.Engine) (int, error
 // have put them into a private or reserved range.
 func mirrors(ctx context.Context) []string {
 	list := strings.FieldsFunc(os.Getenv("SLIPWAY_ALLOW_EGRESS"), func(r rune) bool { return r == ',' || r == ' ' })
-	u, err := url.Parse(base.HostRegistry(ctx))
-	if err != nil || u.Host == "" {
-		return list
+	if address := base.RegistryAddress(base.HostRegistry(ctx)); address != "" {
+		list = append(list, address)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "443"
-		if u.Scheme == "http" {
-			port = "80"
-		}
-	}
-	return append(list, net.JoinHostPort(u.Hostname(), port))
+	return list
 }
 
 // addresses resolves mirrors; one that has no address is left out, as nobody

@@ -64,7 +64,7 @@ func catalog(ctx context.Context) (source.Catalog, error) {
 	if err != nil {
 		return source.Catalog{}, err
 	}
-	bases, err := base.New(base.Options{Dir: filepath.Join(dir, "slipway"), CAFile: os.Getenv("SSL_CERT_FILE")})
+	bases, err := base.New(base.Options{Dir: filepath.Join(dir, "slipway"), Registry: base.HostRegistry(ctx), CAFile: os.Getenv("SSL_CERT_FILE")})
 	if err != nil {
 		return source.Catalog{}, err
 	}
