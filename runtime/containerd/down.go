@@ -20,43 +20,38 @@ import (
 // shimName is the first argument's base name of the processes that hold tasks.
 const shimName = "containerd-shim-runc-v2"
 
-// Down ends and removes all that runs or hangs around outside containerd: shims
-// (with their sinks), instances' processes and cgroups, mounts, firewall,
-// interfaces, namespaces. It needs neither a server nor containerd, and of cfg
-// only ID, DataDir, Address and StateDir. Call it after containerd's end; where
-// containerd still answers, Driver.Stop of every instance comes first, since
-// that also removes containers and snapshots. It is safe to repeat.
-func Down(ctx context.Context, cfg Config) error {
-	if !installationID.MatchString(cfg.ID) || !filepath.IsAbs(cfg.DataDir) {
-		return fmt.Errorf("down: installation ID %q or data folder %q is not valid", cfg.ID, cfg.DataDir)
+// Down removes what the installation's driver made outside containerd: instances'
+// processes and cgroups, firewall, interfaces, namespaces. It needs neither a
+// server nor containerd and is safe to repeat. Call it last: where containerd
+// answers, Driver.Stop of every instance comes first, since that also removes
+// containers and snapshots; where it cannot be started any more, EndShims does.
+func Down(ctx context.Context, id, dataDir string) error {
+	if !installationID.MatchString(id) || !filepath.IsAbs(dataDir) {
+		return fmt.Errorf("down: installation ID %q or data folder %q is not valid", id, dataDir)
 	}
-	c := newCgroups("/sys/fs/cgroup", "/slipway-"+cfg.ID+"/apps")
+	c := newCgroups("/sys/fs/cgroup", "/slipway-"+id+"/apps")
 	var errs []error
-	if cfg.Address != "" {
-		errs = append(errs, endShims(ctx, cfg.Address))
-	}
 	for _, instance := range c.ids() {
 		errs = append(errs, c.remove(ctx, instance))
 	}
 	c.removeParents()
-	if cfg.StateDir != "" {
-		errs = append(errs, removeBundles(cfg.StateDir))
-	}
-	errs = append(errs, network.Down(cfg.ID, filepath.Join(cfg.DataDir, "run")))
+	errs = append(errs, network.Down(id, filepath.Join(dataDir, "run")))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("down: %w", err)
 	}
 	return nil
 }
 
-// endShims kills the shims that answer to the containerd at address and waits
-// until they are gone. A shim that is left would wait for its containerd for ever.
-func endShims(ctx context.Context, address string) error {
+// EndShims kills the shims (and so the sinks) of the containerd whose socket and
+// state folder these are, and removes the mounts that they held. containerd must
+// not run: it would take the shims' end for that of its tasks. A shim that is left
+// would wait for its containerd for ever. Safe to repeat.
+func EndShims(ctx context.Context, address, stateDir string) error {
 	const patience = 5 * time.Second
 	for deadline := time.Now().Add(patience); ; {
 		pids := shims(address)
 		if len(pids) == 0 {
-			return nil
+			return removeBundles(stateDir)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("shims %v are still there %v after SIGKILL", pids, patience)

@@ -178,7 +178,7 @@ func (m *machine) down(t testing.TB) {
 	}
 	m.daemon.Process.Signal(syscall.SIGTERM)
 	m.daemon.Wait()
-	if err := Down(ctx, m.driver.cfg); err != nil {
+	if err := Down(ctx, m.id, m.data); err != nil {
 		t.Error(err)
 	}
 	if t.Failed() {
