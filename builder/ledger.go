@@ -163,7 +163,7 @@ func changes(old, now *paas.LedgerEntry) []string {
 			out = append(out, n+" (new)")
 		case !hasB:
 			out = append(out, n+" (removed)")
-		case len(a) < 16 && len(b) < 16: // a version
+		case len(a) < 16 && len(b) < 16 && !strings.Contains(a+b, " "): // a version
 			out = append(out, fmt.Sprintf("%s %s → %s", n, a, b))
 		default:
 			out = append(out, n)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -48,6 +49,20 @@ func HostRegistry(ctx context.Context) string {
 		return u
 	}
 	return ""
+}
+
+// RegistryAddress is the host:port of a registry, for firewalls that have to let
+// builds reach it; "" if the URL has none.
+func RegistryAddress(registry string) string {
+	u, err := url.Parse(registry)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func httpClient(caFile string) (*http.Client, error) {

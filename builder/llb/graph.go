@@ -35,6 +35,9 @@ const (
 	caFile         = "/run/slipway/ca.pem"
 )
 
+// topFolder is the first part of paas.InstanceHome.
+const topFolder = "u01"
+
 // commandMark begins the name of a vertex that runs something of the user's.
 const commandMark = "$ "
 
@@ -70,19 +73,19 @@ func (r *Request) graph() llb.State {
 	return llb.Merge(parts, named(StepExport, "merge"))
 }
 
-// source is an input from the archive, placed in the app's folder. Its files keep
-// the times that tree.go makes from their content.
+// source is an input from the archive; tree.go has put it into the app's folder,
+// with times made from content.
 func (r *Request) source(name, step string) llb.State {
 	files := llb.Local(name, llb.SharedKeyHint(r.Org+"/"+r.AppID+"/"+name), named(step, "read the archive"))
-	return place(files, "/", step, nil)
+	return keep(files, step, nil)
 }
 
-// place copies a folder to the app's, owned by the app's user.
-func place(from llb.State, dir, step string, at *time.Time) llb.State {
-	home := llb.Scratch().File(llb.Mkdir(paas.InstanceHome, 0o755, llb.WithParents(true), llb.WithCreatedTime(fixedTime),
-		llb.WithUIDGID(base.AppUID, base.AppUID)), named(step, "make "+paas.InstanceHome))
-	return home.File(llb.Copy(from, dir, paas.InstanceHome, &llb.CopyInfo{
-		CopyDirContentsOnly: true, ChownOpt: appOwner, CreatedTime: at,
+// keep takes the app's folder out of a file system, owned by the app's user. The
+// folder is copied with the one above it and not made anew, since only copied
+// folders get a fixed time. A build step may have made nothing at all.
+func keep(from llb.State, step string, at *time.Time) llb.State {
+	return llb.Scratch().File(llb.Copy(from, "/"+topFolder+"*", "/", &llb.CopyInfo{
+		ChownOpt: appOwner, CreatedTime: at, AllowWildcard: true, AllowEmptyWildcard: true,
 	}), named(step, "copy files"))
 }
 
@@ -108,7 +111,7 @@ func (r *Request) install(command string) llb.State {
 	lock := r.source(localLock, StepDependencies)
 	root := llb.Merge(append(r.workshop(), lock), named(StepDependencies, "prepare"))
 	done := r.run(root, StepDependencies, command, command, d.Env, d.Caches)
-	return place(done, paas.InstanceHome, StepDependencies, &fixedTime)
+	return keep(done, StepDependencies, &fixedTime)
 }
 
 // compile runs the build step over source and dependencies and keeps what it
@@ -130,7 +133,7 @@ func (r *Request) compile(app llb.State) llb.State {
 	command := r.Plan.Build.Command
 	after := r.run(before, StepBuild, command, "{ "+command+"; } && "+settleTimes, env, caches)
 	made := llb.Diff(before, after, named(StepBuild, "find what was made"))
-	return place(made, paas.InstanceHome, StepBuild, nil)
+	return keep(made, StepBuild, nil)
 }
 
 // run is one step: as the app's user, with the secrets mounted, limits set and
@@ -182,7 +185,7 @@ func stepEnv() []string {
 	return []string{
 		"PATH=" + paas.InstanceHome + "/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/tmp", "LANG=C.UTF-8",
-		"SOURCE_DATE_EPOCH=1735689600",
+		"SOURCE_DATE_EPOCH=1735689600", "npm_config_fetch_timeout=60000", // milliseconds; npm's own is 5 minutes
 		"NODE_EXTRA_CA_CERTS=" + caFile, "npm_config_cafile=" + caFile, "SSL_CERT_FILE=" + caFile,
 		"GIT_SSL_CAINFO=" + caFile, "CURL_CA_BUNDLE=" + caFile, "YARN_HTTPS_CA_FILE_PATH=" + caFile,
 	}

@@ -3,6 +3,8 @@ package llb
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"path"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/slipway-paas/slipway/builder/archive"
 	"github.com/slipway-paas/slipway/buildpacks/plan"
+	"github.com/slipway-paas/slipway/internal/paas"
 )
 
 // tree shows a part of the archive to BuildKit's file sync. The sync has traps,
@@ -25,7 +28,8 @@ import (
 // it wants its own order of paths.
 type tree struct {
 	fsys    fs.FS
-	entries []archive.Entry // in fsutil's order
+	entries []archive.Entry   // in fsutil's order
+	folders map[string]uint32 // checksum over what each folder holds
 
 	mu     sync.Mutex
 	broken error
@@ -90,6 +94,9 @@ func (r *Request) trees() map[string]*tree {
 	return trees
 }
 
+// home is where the archive's root lies in the image.
+var home = strings.TrimPrefix(paas.InstanceHome, "/")
+
 func newTree(src Tree, match Match) *tree {
 	all := src.Entries()
 	byPath := make(map[string]archive.Entry, len(all))
@@ -107,6 +114,7 @@ func newTree(src Tree, match Match) *tree {
 		if dir := path.Dir(e.Path); dir != "." {
 			add(byPath[dir]) // archive adds the folders that a zip does not list
 		}
+		e.Path = home + "/" + e.Path
 		t.entries = append(t.entries, e)
 	}
 	for _, e := range all {
@@ -114,7 +122,13 @@ func newTree(src Tree, match Match) *tree {
 			add(e)
 		}
 	}
+	t.entries = append(t.entries, archive.Entry{Path: topFolder, Mode: fs.ModeDir | 0o755}, archive.Entry{Path: home, Mode: fs.ModeDir | 0o755})
 	slices.SortFunc(t.entries, func(a, b archive.Entry) int { return fsutil.ComparePath(a.Path, b.Path) })
+	t.folders = map[string]uint32{}
+	for _, e := range t.entries {
+		dir := path.Dir(e.Path)
+		t.folders[dir] = crc32.Update(t.folders[dir], crc32.IEEETable, fmt.Appendf(nil, "%q %o %d %x %q\n", e.Path, e.Mode, e.Size, e.CRC32, e.LinkTarget))
+	}
 	return t
 }
 
@@ -129,7 +143,7 @@ func (t *tree) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		stat := &types.Stat{Path: e.Path, Mode: uint32(e.Mode), ModTime: fileTime(e).UnixNano(), Linkname: e.LinkTarget}
+		stat := &types.Stat{Path: e.Path, Mode: uint32(e.Mode), ModTime: t.time(e).UnixNano(), Linkname: e.LinkTarget}
 		if e.IsRegular() {
 			stat.Size = e.Size
 		}
@@ -146,21 +160,28 @@ func (t *tree) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error
 	return nil
 }
 
-// fileTime is the time a file gets in the image. It is unique to the checksum, as
+// time is the time that e gets in the image. It is unique to the content, as
 // archive.ModTime is, but lies between 2001 and 2024: web servers send it as
 // Last-Modified, which must not be in the future, and tell two versions of a file
 // apart by it, so it must not be the same for all.
-func fileTime(e archive.Entry) time.Time {
-	if !e.IsRegular() {
-		return fixedTime
+//
+// A folder's time changes with what it holds: writing into a folder changes its
+// time, and the sync sets it back only if it was announced as changed too.
+func (t *tree) time(e archive.Entry) time.Time {
+	sum := e.CRC32
+	switch {
+	case e.Mode.IsDir():
+		sum = t.folders[e.Path]
+	case !e.IsRegular():
+		sum = crc32.ChecksumIEEE([]byte(e.LinkTarget))
 	}
 	const begin, span = 978_307_200, 757_382_400
-	return time.Unix(begin+int64(e.CRC32%span), int64(e.CRC32/span)*int64(time.Millisecond))
+	return time.Unix(begin+int64(sum%span), int64(sum/span)*int64(time.Millisecond))
 }
 
 // Open implements fsutil.FS.
 func (t *tree) Open(name string) (io.ReadCloser, error) {
-	f, err := t.fsys.Open(name)
+	f, err := t.fsys.Open(strings.TrimPrefix(strings.TrimPrefix(path.Clean("/"+name), "/"+home), "/"))
 	if err != nil {
 		t.fail(err)
 		return io.NopCloser(brokenReader{err}), nil
