@@ -87,7 +87,7 @@ func openDriver(ctx context.Context, c *config, address string) (*containerd.Dri
 	if c.Containerd == "" {
 		state = c.path("containerd", "state")
 	}
-	return containerd.New(ctx, containerd.Config{
+	return containerd.New(containerd.Config{
 		ID: c.id(), DataDir: c.Data, Address: address, StateDir: state,
 		Runc: filepath.Join(c.Engine, "runc"), Init: filepath.Join(bin, "slipway-init"), Sink: filepath.Join(bin, "slipway-sink"),
 		Network: network.Config{Subnet: subnet, Mirrors: addresses(ctx, mirrors(ctx))},

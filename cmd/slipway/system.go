@@ -54,13 +54,8 @@ type system struct {
 
 // newSystem starts the engine and joins the parts. After an error everything
 // that it opened is closed; what it started goes on.
-func newSystem(ctx context.Context, c *config, log *slog.Logger) (s *system, err error) {
-	s = &system{config: c, log: log}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
+func newSystem(ctx context.Context, c *config, log *slog.Logger) (*system, error) {
+	s := &system{config: c, log: log}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
@@ -76,6 +71,7 @@ func newSystem(ctx context.Context, c *config, log *slog.Logger) (s *system, err
 	} {
 		began := time.Now()
 		if err := step.run(ctx); err != nil {
+			s.close()
 			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 		log.Info(step.name, "duration", time.Since(began).Round(time.Millisecond).String())
