@@ -79,6 +79,11 @@ func down(ctx context.Context, c *config, out *output) error {
 	} else {
 		out.say("engine stopped")
 	}
+	if c.Containerd == "" { // an own one is stopped by now: what it left unfinished goes, too
+		if err := containerd.EndShims(ctx, e.Addresses().Containerd, c.path("containerd", "state")); err != nil {
+			errs = append(errs, fmt.Errorf("end shims: %w", err))
+		}
+	}
 	if err := containerd.Down(ctx, c.id(), c.Data); err != nil {
 		errs = append(errs, fmt.Errorf("take the network down: %w", err))
 	}
