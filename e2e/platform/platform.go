@@ -46,15 +46,19 @@ func Start(root, data string, extra ...string) (*Platform, error) {
 		Bin: filepath.Join(root, "bin", "slipway"), Data: data, RouterPort: routerPort,
 		API: fmt.Sprintf("http://127.0.0.1:%d", apiPort), home: filepath.Join(filepath.Dir(data), "home"),
 	}
+	instances, builds := subnets(data)
 	p.args = append([]string{
 		"server", "--data", data, "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort),
 		"--router-listen", fmt.Sprintf("127.0.0.1:%d", routerPort),
-		"--instance-subnet", "10.218.0.0/16", "--build-subnet", "10.219.0.0/16", "--watch", "3s",
+		"--instance-subnet", instances, "--build-subnet", builds, "--watch", "3s",
 	}, extra...)
 	for _, d := range []string{data, p.home} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, err
 		}
+	}
+	if err := os.Chmod(filepath.Dir(data), 0o711); err != nil { // user namespaces need to pass through
+		return nil, err
 	}
 	if err := p.StartServer(); err != nil {
 		return p, err
@@ -70,6 +74,14 @@ func Start(root, data string, extra ...string) (*Platform, error) {
 		return p, fmt.Errorf("slipway login: %w\n%s", err, out)
 	}
 	return p, nil
+}
+
+// subnets gives each data folder addresses of its own, so that two platforms on a
+// machine, or one that a killed test left behind, do not meet.
+func subnets(data string) (instances, builds string) {
+	sum := sha256.Sum256([]byte(data))
+	n := 100 + int(sum[0])%60
+	return fmt.Sprintf("10.%d.0.0/16", n), fmt.Sprintf("10.%d.%d.0/24", n+70, sum[1])
 }
 
 // StartServer runs the server process; Start has done so once.
