@@ -26,6 +26,7 @@ const (
 	localApp      = "app"
 	localVendored = "vendored"
 	localLock     = "lock"
+	folders       = "-folders" // of each: the same without files
 )
 
 // Secrets of every step.
@@ -74,19 +75,33 @@ func (r *Request) graph() llb.State {
 }
 
 // source is an input from the archive; tree.go has put it into the app's folder,
-// with times made from content.
+// with times made from content. The folders are copied once more for their times:
+// the sync changes them when it writes files into them and does not set them back.
 func (r *Request) source(name, step string) llb.State {
-	files := llb.Local(name, llb.SharedKeyHint(r.Org+"/"+r.AppID+"/"+name), named(step, "read the archive"))
-	return keep(files, step, nil)
+	local := func(name string) llb.State {
+		return llb.Local(name, llb.SharedKeyHint(r.Org+"/"+r.AppID+"/"+name), named(step, "read the archive"))
+	}
+	times := copyOf(&fixedTime)
+	// In one operation, since each makes a layer.
+	return llb.Scratch().File(copyHome(local(name), nil).Copy(local(name+folders), fromHome, "/", times), named(step, "copy files"))
 }
 
 // keep takes the app's folder out of a file system, owned by the app's user. The
 // folder is copied with the one above it and not made anew, since only copied
 // folders get a fixed time. A build step may have made nothing at all.
 func keep(from llb.State, step string, at *time.Time) llb.State {
-	return llb.Scratch().File(llb.Copy(from, "/"+topFolder+"*", "/", &llb.CopyInfo{
-		ChownOpt: appOwner, CreatedTime: at, AllowWildcard: true, AllowEmptyWildcard: true,
-	}), named(step, "copy files"))
+	return llb.Scratch().File(copyHome(from, at), named(step, "copy files"))
+}
+
+// fromHome matches the folder that holds the app's, or nothing.
+const fromHome = "/" + topFolder + "*"
+
+func copyHome(from llb.State, at *time.Time) *llb.FileAction {
+	return llb.Copy(from, fromHome, "/", copyOf(at))
+}
+
+func copyOf(at *time.Time) *llb.CopyInfo {
+	return &llb.CopyInfo{ChownOpt: appOwner, CreatedTime: at, AllowWildcard: true, AllowEmptyWildcard: true}
 }
 
 // workshop is the file system that steps run in.

@@ -3,8 +3,6 @@ package llb
 import (
 	"context"
 	"errors"
-	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path"
@@ -28,8 +26,7 @@ import (
 // it wants its own order of paths.
 type tree struct {
 	fsys    fs.FS
-	entries []archive.Entry   // in fsutil's order
-	folders map[string]uint32 // checksum over what each folder holds
+	entries []archive.Entry // in fsutil's order
 
 	mu     sync.Mutex
 	broken error
@@ -84,12 +81,17 @@ func excluded(name string, patterns []string) bool {
 }
 
 func (r *Request) trees() map[string]*tree {
-	trees := map[string]*tree{localApp: newTree(r.Tree, AppMatch(r.Plan))}
+	trees := map[string]*tree{}
+	add := func(name string, match Match) {
+		trees[name] = newTree(r.Tree, match)
+		trees[name+folders] = trees[name].onlyFolders()
+	}
+	add(localApp, AppMatch(r.Plan))
 	if r.Plan.App.Vendored != "" {
-		trees[localVendored] = newTree(r.Tree, VendoredMatch(r.Plan))
+		add(localVendored, VendoredMatch(r.Plan))
 	}
 	if r.Plan.Dependencies != nil {
-		trees[localLock] = newTree(r.Tree, LockMatch(r.Plan))
+		add(localLock, LockMatch(r.Plan))
 	}
 	return trees
 }
@@ -124,12 +126,17 @@ func newTree(src Tree, match Match) *tree {
 	}
 	t.entries = append(t.entries, archive.Entry{Path: topFolder, Mode: fs.ModeDir | 0o755}, archive.Entry{Path: home, Mode: fs.ModeDir | 0o755})
 	slices.SortFunc(t.entries, func(a, b archive.Entry) int { return fsutil.ComparePath(a.Path, b.Path) })
-	t.folders = map[string]uint32{}
-	for _, e := range t.entries {
-		dir := path.Dir(e.Path)
-		t.folders[dir] = crc32.Update(t.folders[dir], crc32.IEEETable, fmt.Appendf(nil, "%q %o %d %x %q\n", e.Path, e.Mode, e.Size, e.CRC32, e.LinkTarget))
-	}
 	return t
+}
+
+func (t *tree) onlyFolders() *tree {
+	out := &tree{fsys: t.fsys}
+	for _, e := range t.entries {
+		if e.Mode.IsDir() {
+			out.entries = append(out.entries, e)
+		}
+	}
+	return out
 }
 
 // Walk implements fsutil.FS.
@@ -143,7 +150,7 @@ func (t *tree) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		stat := &types.Stat{Path: e.Path, Mode: uint32(e.Mode), ModTime: t.time(e).UnixNano(), Linkname: e.LinkTarget}
+		stat := &types.Stat{Path: e.Path, Mode: uint32(e.Mode), ModTime: fileTime(e).UnixNano(), Linkname: e.LinkTarget}
 		if e.IsRegular() {
 			stat.Size = e.Size
 		}
@@ -160,23 +167,16 @@ func (t *tree) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error
 	return nil
 }
 
-// time is the time that e gets in the image. It is unique to the content, as
+// fileTime is the time that e gets in the image. It is unique to the content, as
 // archive.ModTime is, but lies between 2001 and 2024: web servers send it as
 // Last-Modified, which must not be in the future, and tell two versions of a file
 // apart by it, so it must not be the same for all.
-//
-// A folder's time changes with what it holds: writing into a folder changes its
-// time, and the sync sets it back only if it was announced as changed too.
-func (t *tree) time(e archive.Entry) time.Time {
-	sum := e.CRC32
-	switch {
-	case e.Mode.IsDir():
-		sum = t.folders[e.Path]
-	case !e.IsRegular():
-		sum = crc32.ChecksumIEEE([]byte(e.LinkTarget))
+func fileTime(e archive.Entry) time.Time {
+	if !e.IsRegular() {
+		return fixedTime
 	}
 	const begin, span = 978_307_200, 757_382_400
-	return time.Unix(begin+int64(sum%span), int64(sum/span)*int64(time.Millisecond))
+	return time.Unix(begin+int64(e.CRC32%span), int64(e.CRC32/span)*int64(time.Millisecond))
 }
 
 // Open implements fsutil.FS.
