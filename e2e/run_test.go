@@ -37,7 +37,12 @@ func (l *locked) String() string {
 // TestMakeRun_DeploysTheSampleAndCtrlCStopsEverything is the first of the
 // README's two commands, as a user types it; the second is what runs this test.
 func TestMakeRun_DeploysTheSampleAndCtrlCStopsEverything(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "d")
+	dir, err := os.MkdirTemp("", "slr-") // t.TempDir's names are too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	data := filepath.Join(dir, "d")
 	apiPort, routerPort, err := slipway.TwoPorts()
 	if err != nil {
 		t.Fatal(err)
