@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,18 +55,46 @@ func (j *job) make(ctx context.Context) (*paas.BuildResult, error) {
 	if err := j.detect(ctx); err != nil {
 		return nil, err
 	}
-	if err := j.prepare(ctx); err != nil {
-		return nil, err
-	}
 	j.last, err = j.w.o.Store.LastBuild(ctx, j.b.AppID)
 	if err != nil {
 		return nil, fmt.Errorf("look at the last build: %w", err)
 	}
-	j.keys = j.makeKeys()
+	if j.neededToolchain() {
+		j.withToolchain("the last build needed it")
+	}
+	if err := j.prepare(ctx); err != nil {
+		return nil, err
+	}
 	if res, err := j.reuse(ctx); err != nil || res != nil {
 		return res, err
 	}
-	return j.solve(ctx)
+	res, err := j.solve(ctx)
+	var step *llb.StepError
+	if errors.As(err, &step) && step.NoCompiler && !j.plan.Toolchain {
+		// Lock files do not tell all packages that compile on install.
+		j.withToolchain("the step looked for a compiler")
+		if err := j.prepare(ctx); err != nil {
+			return nil, err
+		}
+		return j.solve(ctx)
+	}
+	return res, err
+}
+
+// neededToolchain reports whether the last build ran with compilers although its
+// lock file had not asked for them.
+func (j *job) neededToolchain() bool {
+	if j.plan.Toolchain || j.plan.Dependencies == nil || j.last == nil || j.last.Result == nil {
+		return false
+	}
+	before, err := plan.Decode(j.last.Result.Plan)
+	return err == nil && before.Toolchain
+}
+
+func (j *job) withToolchain(why string) {
+	j.plan.Toolchain = true
+	j.plan.Decide("toolchain", "yes", why)
+	j.log.say(logDetect, "toolchain: yes ("+why+")")
 }
 
 // detect makes the plan and tells its reasons.
@@ -95,7 +124,6 @@ func (j *job) detect(ctx context.Context) error {
 func (j *job) prepare(ctx context.Context) error {
 	say := func(text string) { j.log.say(logBase, text) }
 	bases, p := j.w.o.Bases, j.plan
-	j.keys = &keys{}
 	g, ctx := errgroup.WithContext(ctx)
 	get := func(into *base.Image, f func(context.Context, func(string)) (base.Image, error)) {
 		g.Go(func() (err error) { *into, err = f(ctx, say); return err })
@@ -129,6 +157,7 @@ func (j *job) prepare(ctx context.Context) error {
 			j.images.Kept = append(j.images.Kept, tools[i].Ref)
 		}
 	}
+	j.keys = j.makeKeys()
 	return nil
 }
 

@@ -31,7 +31,7 @@ func catalog() source.Catalog {
 			"npm":               append(tools("10.9.4", "11.19.1"), source.ToolVersion{Version: "12.2.0", Node: ">=24"}),
 			"pnpm":              tools("8.15.9", "9.12.0", "9.15.9", "10.20.0", "11.1.0"),
 			"yarn":              tools("1.22.22"),
-			"@yarnpkg/cli-dist": tools("3.8.7", "4.10.3"),
+			"@yarnpkg/cli-dist": tools("3.8.7", "4.5.3", "4.18.1"),
 		},
 	}
 }

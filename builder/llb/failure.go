@@ -21,7 +21,11 @@ const (
 )
 
 // StepError is a step of the user's that failed.
-type StepError struct{ Failure paas.Failure }
+type StepError struct {
+	Failure paas.Failure
+	// NoCompiler: the step looked for compilers, python3 or git and had none.
+	NoCompiler bool
+}
 
 func (e *StepError) Error() string { return e.Failure.Message }
 
@@ -56,7 +60,8 @@ func explain(err error, step, command string, tail []string, lim Limits) error {
 	default:
 		f.Hint = "the last lines of its output say why"
 	}
-	return &StepError{f}
+	missing := hasAny(text, "gyp ERR! find Python", "not found: make", "make: not found", "spawn make ENOENT", "g++: not found", "spawn git", "git: not found")
+	return &StepError{Failure: f, NoCompiler: missing}
 }
 
 func hasAny(text string, words ...string) bool {

@@ -70,6 +70,9 @@ func (n *planner) managerVersion(m *manager, wanted string) error {
 	if m.berry {
 		m.pkg = "@yarnpkg/cli-dist"
 	}
+	if wanted == "" {
+		wanted = map[string]string{"pnpm": "10", "@yarnpkg/cli-dist": "4"}[m.pkg]
+	}
 	m.version = n.src.Catalog.Tool(m.pkg, wanted, n.p.Runtime.Version)
 	if m.version == "" {
 		return source.Failf(source.FailVersion, "change packageManager in package.json, or the version of Node.js",
@@ -83,7 +86,8 @@ func (n *planner) defaultRange(m *manager) string {
 	case m.name == "pnpm":
 		return map[string]string{"5": "7", "6": "8", "9": "9 || 10"}[n.lck.pnpmFormat]
 	case m.berry:
-		return "4"
+		// A newer one would migrate the lock file and then refuse what it changed.
+		return map[string]string{"4": "2", "5": "3", "6": "3", "7": "3", "8": ">=4.0 <4.6"}[n.lck.berryFormat]
 	case m.name == "yarn":
 		return "1"
 	}
@@ -110,6 +114,7 @@ func npmRange(node string) string {
 // lockFacts is what the choice of commands depends on.
 type lockFacts struct {
 	pnpmFormat    string            // major of lockfileVersion
+	berryFormat   string            // __metadata.version of yarn 2 and later
 	installScript string            // a package that runs code on install, "" = none or not known
 	knowsScripts  bool              // installScript can be trusted to be complete
 	git           bool              // something is fetched with git
@@ -139,7 +144,12 @@ func (n *planner) readLock(m *manager) error {
 			}
 		})
 	case "yarn":
-		n.scan(r, func(line string) { m.berry = m.berry || strings.HasPrefix(line, "__metadata:") })
+		n.scan(r, func(line string) {
+			m.berry = m.berry || strings.HasPrefix(line, "__metadata:")
+			if v, ok := strings.CutPrefix(line, "  version: "); ok && m.berry && n.lck.berryFormat == "" {
+				n.lck.berryFormat = strings.Trim(v, `"' `)
+			}
+		})
 	}
 	return nil
 }
