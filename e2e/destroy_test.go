@@ -103,7 +103,7 @@ func extra(before, now map[string][]string) []string {
 }
 
 // keptOnPurpose: base images belong to the installation, and BuildKit keeps a
-// step's network namespace for its next step for five minutes (cniprovider,
+// step's network namespace for its next step for five minutes (util/network/netpool,
 // aboveTargetGracePeriod).
 func keptOnPurpose(kind, name string) bool {
 	return kind == "images" && strings.Contains(name, "/base/") || kind == "mounts" && strings.Contains(name, "/buildkit/root/net/cni/")

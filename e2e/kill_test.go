@@ -64,6 +64,7 @@ func TestKill_AnyProcessAtAnyPointOfADeploy(t *testing.T) {
 	t.Logf("%d kills, %d deployments, bystander: %d requests, %d in flight in a killed router, 0 others failed",
 		kills, len(k.seen), l.total.Load(), len(l.failures()))
 
+	k.olderReleasesStillStart(t)
 	for _, app := range []string{k.app, bystander} {
 		shared.must(t, "destroy", app, "--yes")
 	}
@@ -229,6 +230,21 @@ func (k *killer) answers(t *testing.T, what string, code int, text, out string) 
 	})
 	if err != nil {
 		t.Errorf("%s: exit code %d, then %v\n%s", what, code, err, out)
+	}
+}
+
+// olderReleasesStillStart goes back to the oldest release that is kept: neither
+// its record nor its image was lost.
+func (k *killer) olderReleasesStillStart(t *testing.T) {
+	t.Helper()
+	all := k.p.releases(t, k.app)
+	oldest := all[len(all)-1]
+	k.p.must(t, "rollback", strconv.Itoa(oldest.Number), "-a", k.app)
+	k.p.wantBody(t, k.app, "/", "version ")
+	for _, r := range k.p.releases(t, k.app) {
+		if r.Live != (r.Number == oldest.Number) {
+			t.Errorf("release %d: live = %t after the rollback to %d", r.Number, r.Live, oldest.Number)
+		}
 	}
 }
 
