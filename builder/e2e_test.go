@@ -2,6 +2,7 @@ package builder_test
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +55,7 @@ func TestWorker_RealEngine(t *testing.T) {
 	t.Run("Failures", func(t *testing.T) { testFailures(t, e) })
 	t.Run("Deadline", func(t *testing.T) { testDeadline(t, e) })
 	t.Run("Cancel", func(t *testing.T) { testCancel(t, e) })
+	t.Run("OurTrouble", func(t *testing.T) { testOurTrouble(t, e) })
 	t.Run("MemoryBomb", func(t *testing.T) { testMemoryBomb(t, e) })
 }
 
@@ -291,6 +294,30 @@ func testCancel(t *testing.T, e *env) {
 		t.Errorf("build is %s, %s after the cancel", b.State, time.Since(canceled))
 	}
 	noSteps(t, e)
+}
+
+// troubled fails and panics before it works.
+type troubled struct {
+	builder.Solver
+	calls atomic.Int32
+}
+
+func (s *troubled) Build(ctx context.Context, r llb.Request) (*llb.Result, error) {
+	switch s.calls.Add(1) {
+	case 1:
+		return nil, paas.Errorf(paas.CodeUnavailable, "buildkitd does not answer")
+	case 2:
+		panic("a mistake of ours")
+	}
+	return s.Solver.Build(ctx, r)
+}
+
+func testOurTrouble(t *testing.T, e *env) {
+	e.work(t, func(o *builder.Options) { o.Solver = &troubled{Solver: o.Solver} })
+	b := e.built(t, "troubled", zipOf(t, withBuild("true")))
+	if log := e.log(t, b); b.Attempt != 3 || !strings.Contains(log, "attempt 3") {
+		t.Errorf("attempt %d; want success at the third, with the log of all:\n%s", b.Attempt, log)
+	}
 }
 
 func testMemoryBomb(t *testing.T, e *env) {
