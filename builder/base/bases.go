@@ -36,7 +36,7 @@ type Options struct {
 	Dir         string             // where tars and the catalogue are kept; required
 	Containerd  *containerd.Client // required; its default namespace is where images go
 	Snapshotter string             // "" = overlayfs
-	Registry    string             // npm registry URL; "" = HostRegistry()
+	Registry    string             // npm registry URL, see HostRegistry; without one nothing new can be made
 	Mirror      string             // Debian mirror URL; "" = that of the host's apt
 	CAFile      string             // PEM bundle to trust besides the system's
 	Log         *slog.Logger
