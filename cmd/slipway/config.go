@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 
 	"github.com/slipway-paas/slipway/internal/paas"
 )
@@ -87,8 +86,13 @@ func (c *config) load(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	var own pflag.FlagSet // not --help and what else the verb has
+	new(config).register(&own)
 	var firstErr error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if own.Lookup(f.Name) == nil {
+			return
+		}
 		value, source, ok := "", "", false
 		env := "SLIPWAY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, set := file[f.Name]; set {
@@ -126,13 +130,7 @@ func (c *config) complete() error {
 	if c.PublicURL == "" {
 		c.PublicURL = "http://" + c.Listen
 	}
-	if c.Routers < 0 || c.Routers > 16 {
-		return usageError{fmt.Errorf("routers is %d, expected 0 to 16", c.Routers)}
-	}
-	if c.Builds < 1 {
-		return usageError{fmt.Errorf("builds is %d, expected at least 1", c.Builds)}
-	}
-	return nil
+	return c.check()
 }
 
 // id names the installation outside its data folder, see docs/contracts.md.
@@ -174,13 +172,22 @@ func (c *config) recall(cmd *cobra.Command) error {
 	given := *c
 	*c = kept
 	c.Data, c.S3Secret = given.Data, given.S3Secret
-	if cmd.Flags().Changed("database") {
-		c.Database = given.Database
-	}
-	if cmd.Flags().Changed("engine") {
-		c.Engine = given.Engine
-	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if take := takeGiven[f.Name]; take != nil {
+			take(c, &given)
+		}
+	})
 	return nil
+}
+
+// takeGiven has the flags that may be given anew to a verb that recalls: those
+// that say where things are now. How they were made is remembered.
+var takeGiven = map[string]func(c, given *config){
+	"database":    func(c, given *config) { c.Database = given.Database },
+	"engine":      func(c, given *config) { c.Engine = given.Engine },
+	"containerd":  func(c, given *config) { c.Containerd = given.Containerd },
+	"buildkit":    func(c, given *config) { c.BuildKit = given.BuildKit },
+	"s3-endpoint": func(c, given *config) { c.S3Endpoint = given.S3Endpoint },
 }
 
 func (c *config) path(elem ...string) string {
@@ -188,37 +195,6 @@ func (c *config) path(elem ...string) string {
 }
 
 func (c *config) controlSocket() string { return c.path("run", "control.sock") }
-
-func readConfigFile(cmd *cobra.Command) (map[string]string, error) {
-	name, _ := cmd.Flags().GetString("config")
-	if name == "" {
-		name = os.Getenv("SLIPWAY_CONFIG")
-	}
-	if name == "" {
-		return nil, nil
-	}
-	raw, err := os.ReadFile(name)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("read config: %w", err)}
-	}
-	var values map[string]any
-	if err := yaml.Unmarshal(raw, &values); err != nil {
-		return nil, usageError{fmt.Errorf("config file %s: %w", name, err)}
-	}
-	out := map[string]string{}
-	for k, v := range values {
-		if list, ok := v.([]any); ok {
-			parts := make([]string, len(list))
-			for i, e := range list {
-				parts[i] = fmt.Sprint(e)
-			}
-			out[k] = strings.Join(parts, ",")
-			continue
-		}
-		out[k] = fmt.Sprint(v)
-	}
-	return out, nil
-}
 
 // defaultEngineDir is the folder `engine` beside this binary, where `make engine`
 // puts the daemons.

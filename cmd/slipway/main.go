@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,6 +28,8 @@ const (
 	exitUser     = 1 // the request, the archive or the app is wrong; a retry will not help
 	exitUsage    = 2 // the command line is wrong
 	exitPlatform = 3 // Slipway is unreachable or failed; a retry may help
+
+	exitInterrupted = 130 // as shells say it for SIGINT
 )
 
 // version is set by the Makefile for releases.
@@ -42,8 +46,19 @@ func run(args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	return report(os.Stderr, err, jsonOutput(root))
+	if _, _, wrong := root.Find(args); wrong != nil {
+		err = usageError{wrongVerb(root, args)}
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errInterrupted
+	}
+	o := newOutput(root)
+	o.json = o.json || slices.Contains(args, "--json") // also when the flags were not read to their end
+	return o.report(err)
 }
+
+// errInterrupted is the end by Ctrl-C or SIGTERM.
+var errInterrupted = errors.New("interrupted")
 
 // usageError marks a wrong command line.
 type usageError struct{ error }
@@ -61,6 +76,8 @@ func exitCode(err error) int {
 		return exit.code
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
 	}
 	switch paas.CodeOf(err) {
 	case paas.CodeInternal, paas.CodeUnavailable, paas.CodeStorageFull:
@@ -93,7 +110,60 @@ func newRoot() *cobra.Command {
 		c.GroupID = "platform"
 		root.AddCommand(c)
 	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strictUsage(root)
 	return root
+}
+
+// strictUsage makes a wrong number of arguments, and a verb that a group of
+// verbs does not have, usage errors.
+func strictUsage(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		strictUsage(c)
+	}
+	if cmd.Name() == "help" && cmd.HasParent() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if _, _, err := cmd.Root().Find(args); err != nil {
+				return usageError{wrongVerb(cmd.Root(), args)}
+			}
+			return nil
+		}
+		return
+	}
+	if cmd.HasParent() && cmd.HasSubCommands() {
+		cmd.FParseErrWhitelist.UnknownFlags = true // the verb is what is wrong
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return usageError{wrongVerb(cmd, args)} }
+		return
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%s: %w; usage: %s", cmd.CommandPath(), err, cmd.UseLine())}
+			}
+			return nil
+		}
+	}
+}
+
+// wrongVerb says that group has no such verb and which one may be meant.
+func wrongVerb(group *cobra.Command, args []string) error {
+	var verbs []string
+	for _, c := range group.Commands() {
+		if c.IsAvailableCommand() {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	for _, a := range args {
+		if strings.HasPrefix(a, "-") {
+			continue
+		}
+		if like := group.SuggestionsFor(a); len(like) > 0 {
+			return fmt.Errorf("%s has no verb %q; did you mean %s?", group.CommandPath(), a, strings.Join(like, " or "))
+		}
+		return fmt.Errorf("%s has no verb %q; there are %s", group.CommandPath(), a, strings.Join(verbs, ", "))
+	}
+	return fmt.Errorf("%s needs a verb: %s", group.CommandPath(), strings.Join(verbs, ", "))
 }
 
 func platformVerbs() []*cobra.Command {

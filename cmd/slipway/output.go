@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/slipway-paas/slipway/api/client"
 	"github.com/slipway-paas/slipway/internal/paas"
 )
 
@@ -22,14 +23,21 @@ type output struct {
 	stdout, stderr io.Writer
 	json, quiet    bool
 	terminal       bool // stdout is one
+	errTerminal    bool // stderr is one
 }
 
 func newOutput(cmd *cobra.Command) *output {
 	o := &output{stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
 	o.json, _ = cmd.Flags().GetBool("json")
 	o.quiet, _ = cmd.Flags().GetBool("quiet")
-	o.terminal = o.stdout == os.Stdout && term.IsTerminal(int(os.Stdout.Fd()))
+	o.terminal, o.errTerminal = isTerminal(o.stdout), isTerminal(o.stderr)
 	return o
+}
+
+// isTerminal reports whether a stream of a command is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // say prints a sentence about progress; nothing with --quiet or --json.
@@ -50,6 +58,30 @@ func (o *output) result(v any, text func(w io.Writer)) error {
 	return nil
 }
 
+// lastOutput shows what a failure left, under a heading.
+func (o *output) lastOutput(heading string, lines []string) {
+	if len(lines) == 0 || o.json || o.quiet {
+		return
+	}
+	fmt.Fprintln(o.stderr, heading)
+	for _, l := range lines {
+		if o.errTerminal {
+			l = visible(l)
+		}
+		fmt.Fprintln(o.stderr, "  "+l)
+	}
+}
+
+// done prints v as JSON with --json, else a sentence that says no more than the
+// exit code does: nothing with --quiet.
+func (o *output) done(v any, format string, args ...any) error {
+	if o.json {
+		return o.result(v, nil)
+	}
+	o.say(format, args...)
+	return nil
+}
+
 // table prints rows under headings; with --quiet the first column alone.
 func (o *output) table(v any, head []string, rows [][]string) error {
 	return o.result(v, func(w io.Writer) {
@@ -62,25 +94,36 @@ func (o *output) table(v any, head []string, rows [][]string) error {
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, strings.Join(head, "\t"))
 		for _, r := range rows {
+			for i, cell := range r {
+				r[i] = o.safe(oneLine.Replace(cell))
+			}
 			fmt.Fprintln(tw, strings.Join(r, "\t"))
 		}
-		tw.Flush()
+		tw.Flush() // a closed pipe ends us by signal
 	})
 }
 
-// safe shows a tenant's text without what could steer a terminal: control
-// characters but tab become visible, so that a log line cannot hide another.
+// oneLine keeps a cell in its row and column.
+var oneLine = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ", "\t", " ", "\v", " ", "\f", " ")
+
+// safe is a tenant's text for standard output, see visible; a pipe gets it as it is.
 func (o *output) safe(s string) string {
 	if !o.terminal {
 		return s
 	}
+	return visible(s)
+}
+
+// visible shows a text without what could steer a terminal: control characters
+// but tab become visible, so that a log line cannot hide another.
+func visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return r
 		case r < 0x20:
 			return r + 0x2400 // the symbol for the control character
-		case unicode.Is(unicode.Cf, r) || r >= 0x7f && r < 0xa0:
+		case unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r >= 0x7f && r < 0xa0:
 			return '·'
 		}
 		return r
@@ -88,39 +131,64 @@ func (o *output) safe(s string) string {
 }
 
 // report prints an error and returns the exit code for it.
-func report(w io.Writer, err error, asJSON bool) int {
+func (o *output) report(err error) int {
 	code := exitCode(err)
 	var exit exitError
 	if errors.As(err, &exit) {
 		return code
 	}
-	var e *paas.Error
-	known := errors.As(err, &e)
-	if asJSON {
-		doc := map[string]string{"code": string(paas.CodeOf(err)), "message": err.Error()}
-		if known {
-			doc["message"], doc["hint"] = e.Message, e.Hint
+	e := told(err)
+	if o.json {
+		doc := map[string]string{"code": string(e.Code), "message": e.Message}
+		if e.Hint != "" {
+			doc["hint"] = e.Hint
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": doc})
+		if id := client.RequestID(err); id != "" {
+			doc["requestId"] = id
+		}
+		_ = json.NewEncoder(o.stderr).Encode(map[string]any{"error": doc}) // nowhere else to say it
 		return code
 	}
-	switch {
-	case known && e.Hint != "":
-		fmt.Fprintf(w, "Error: %s\n  Next: %s\n", e.Message, e.Hint)
-	case known:
-		fmt.Fprintf(w, "Error: %s\n", e.Message)
-	default:
-		fmt.Fprintf(w, "Error: %v\n", err)
+	text := "Error: " + e.Message
+	if e.Code == paas.CodeInternal && client.RequestID(err) != "" {
+		text += " (request " + client.RequestID(err) + ")"
 	}
-	if code == exitUsage {
-		fmt.Fprintln(w, "  Next: slipway --help, or slipway VERB --help")
+	lines := []string{text}
+	if e.Hint != "" {
+		lines = append(lines, "  Next: "+e.Hint)
+	}
+	for _, l := range lines {
+		if o.errTerminal {
+			l = strings.ReplaceAll(visible(l), "\u240a", "\n") // messages of ours may have lines
+		}
+		fmt.Fprintln(o.stderr, l)
 	}
 	return code
 }
 
-func jsonOutput(root *cobra.Command) bool {
-	v, _ := root.PersistentFlags().GetBool("json")
-	return v
+// codeUsage is the code of wrong command lines in JSON.
+const codeUsage paas.Code = "usage"
+
+// told is err as its reader gets it: one sentence and the next step.
+func told(err error) *paas.Error {
+	e := &paas.Error{Code: paas.CodeOf(err), Message: err.Error()}
+	var known *paas.Error
+	if errors.As(err, &known) {
+		e.Message, e.Hint = known.Message, known.Hint
+		if known.Err != nil {
+			e.Message += ": " + known.Err.Error() // of this process: the server tells no causes
+		}
+	}
+	switch exitCode(err) {
+	case exitUsage:
+		e.Code = codeUsage
+		if e.Hint == "" {
+			e.Hint = "slipway --help, or slipway VERB --help"
+		}
+	case exitInterrupted:
+		e.Code = "interrupted"
+	}
+	return e
 }
 
 // ago is how long since, in the largest unit.

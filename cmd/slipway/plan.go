@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -40,11 +41,26 @@ func newPlanCmd() *cobra.Command {
 			defer closeTree()
 			p, err := builder.DryPlan(cmd.Context(), tree, cat, nil, nil)
 			if err != nil {
-				return err
+				return planError(newOutput(cmd), err)
 			}
 			return newOutput(cmd).result(p, func(w io.Writer) { printPlan(w, p) })
 		},
 	}
+}
+
+// planError is what a deployment would fail with, as `slipway deploy` says it.
+func planError(o *output, err error) error {
+	var failed *source.FailureError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	f := failed.Failure
+	o.lastOutput("found:", f.Output)
+	e := paas.Errorf(paas.CodeInvalid, "%s", f.Message)
+	if f.Hint != "" {
+		return e.WithHint("%s", f.Hint)
+	}
+	return e
 }
 
 func printPlan(w io.Writer, p *plan.Plan) {
@@ -78,6 +94,7 @@ func openTree(ctx context.Context, name string) (fs.FS, func(), error) {
 	}
 	info, err := f.Stat()
 	if err != nil {
+		f.Close()
 		return nil, nil, err
 	}
 	if info.IsDir() {

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/slipway-paas/slipway/api/client"
 	"github.com/slipway-paas/slipway/internal/paas"
@@ -50,12 +53,21 @@ func loadLogin() (login, error) {
 		return l, fmt.Errorf("read %s: %w", name, err)
 	}
 	if s := os.Getenv("SLIPWAY_SERVER"); s != "" {
-		l.Server = s
+		l = l.at(s)
 	}
 	if t := os.Getenv("SLIPWAY_TOKEN"); t != "" {
 		l.Token = t
 	}
 	return l, nil
+}
+
+// at is the login at another address: a token is told to the server that it is
+// for and to no other, so only that of the environment goes along.
+func (l login) at(server string) login {
+	if strings.TrimRight(server, "/") == strings.TrimRight(l.Server, "/") {
+		return l
+	}
+	return login{Server: server, Token: os.Getenv("SLIPWAY_TOKEN")}
 }
 
 // save replaces the file in one step, readable by its owner only.
@@ -91,50 +103,72 @@ func ofApp(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// open is the session of a verb about no app in particular.
 func open(cmd *cobra.Command) (*session, error) {
 	l, err := loadLogin()
 	if err != nil {
 		return nil, err
 	}
 	if s, _ := cmd.Flags().GetString("server"); s != "" {
-		l.Server = s
+		l = l.at(s)
 	}
 	if l.Server == "" {
-		return nil, paas.Errorf(paas.CodeUnauthorized, "no server is known").WithHint("slipway login URL --token TOKEN; `make run` does it for you")
+		return nil, paas.Errorf(paas.CodeUnauthorized, "no server is known").WithHint("slipway login URL --token-file FILE; `make run` does it for you")
 	}
 	c, err := client.New(l.Server, l.Token)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	s := &session{Client: c, out: newOutput(cmd)}
-	if cmd.Flags().Lookup("app") != nil {
-		s.app = appName(cmd, ".")
+	return &session{Client: c, out: newOutput(cmd)}, nil
+}
+
+// openApp is the session of a verb about one app: the one that the flags name,
+// else the one that place (a folder or an archive) is called like.
+func openApp(cmd *cobra.Command, place string) (*session, error) {
+	app := appName(cmd, place)
+	if app == "" {
+		return nil, usageError{paas.Errorf(paas.CodeInvalid, "which app? the name of %s does not tell", place).WithHint("give --app NAME, or set SLIPWAY_APP")}
 	}
+	if err := paas.ValidateAppName(app); err != nil {
+		return nil, err
+	}
+	s, err := open(cmd)
+	if err != nil {
+		return nil, err
+	}
+	s.app = app
 	return s, nil
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// appName is --app, else SLIPWAY_APP, else the folder's name made to fit.
-func appName(cmd *cobra.Command, dir string) string {
+// archiveEndings are not part of an app's name; the longer of two that fit is first.
+var archiveEndings = []string{".tar.gz", ".tgz", ".zip", ".jar", ".war", ".ear", ".tar"}
+
+// appName is --app, else SLIPWAY_APP, else the folder's or archive's name made to
+// fit; "" when nothing of it fits.
+func appName(cmd *cobra.Command, place string) string {
 	if a, _ := cmd.Flags().GetString("app"); a != "" {
 		return a
 	}
 	if a := os.Getenv("SLIPWAY_APP"); a != "" {
 		return a
 	}
-	abs, err := filepath.Abs(dir)
+	abs, err := filepath.Abs(place)
 	if err != nil {
 		return ""
 	}
-	base := filepath.Base(abs)
+	base := strings.ToLower(filepath.Base(abs))
 	if info, err := os.Stat(abs); err == nil && !info.IsDir() {
-		for _, ext := range []string{".tar.gz", ".tgz", ".zip", ".jar", ".war", ".tar"} {
-			base = strings.TrimSuffix(base, ext)
+		for _, ending := range archiveEndings {
+			if name, ok := strings.CutSuffix(base, ending); ok {
+				base = name
+				break
+			}
 		}
 	}
-	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(base), "-"), "-0123456789")
-	return name[:min(len(name), paas.MaxAppName)]
+	name := strings.TrimLeft(notInName.ReplaceAllString(base, "-"), "-0123456789")
+	return strings.TrimRight(name[:min(len(name), paas.MaxAppName)], "-")
 }
 
 func completeApps(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -180,7 +214,7 @@ func runLogin(cmd *cobra.Command, args []string) error {
 		l.Server = args[0]
 	}
 	if l.Server == "" {
-		return usageError{fmt.Errorf("which server? slipway login http://127.0.0.1:8700")}
+		return usageError{paas.Errorf(paas.CodeInvalid, "which server?").WithHint("slipway login http://127.0.0.1:8700")}
 	}
 	if l.Token, err = readToken(cmd); err != nil {
 		return err
@@ -196,8 +230,7 @@ func runLogin(cmd *cobra.Command, args []string) error {
 	if err := l.save(); err != nil {
 		return err
 	}
-	newOutput(cmd).say("signed in to %s as %s", l.Server, who.User)
-	return nil
+	return newOutput(cmd).done(map[string]string{"server": l.Server, "user": who.User}, "signed in to %s as %s", l.Server, who.User)
 }
 
 func readToken(cmd *cobra.Command) (string, error) {
@@ -209,12 +242,52 @@ func readToken(cmd *cobra.Command) (string, error) {
 		if err != nil {
 			return "", usageError{fmt.Errorf("read token: %w", err)}
 		}
-		return strings.TrimSpace(string(b)), nil
+		return checkToken(string(b), name)
 	}
 	fmt.Fprint(cmd.ErrOrStderr(), "token: ")
-	var t string
-	if _, err := fmt.Fscanln(cmd.InOrStdin(), &t); err != nil {
-		return "", usageError{fmt.Errorf("no token on standard input; use --token-file FILE")}
+	if in := cmd.InOrStdin(); isTerminal(in) {
+		b, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", fmt.Errorf("read token: %w", err)
+		}
+		return checkToken(string(b), "what was typed")
+	}
+	line, err := readLine(cmd)
+	if err != nil {
+		return "", err
+	}
+	return checkToken(line, "standard input")
+}
+
+// checkToken refuses what cannot be sent as one; it does not repeat it.
+func checkToken(text, from string) (string, error) {
+	t := strings.TrimSpace(text)
+	if t == "" || strings.ContainsFunc(t, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", usageError{fmt.Errorf("no token in %s: it must be one word; use --token-file FILE", from)}
 	}
 	return t, nil
+}
+
+// readLine reads a line of standard input without its end, or returns when the
+// user interrupts; "" at the end of input.
+func readLine(cmd *cobra.Command) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() { // stays in its read after an interruption; the process ends then
+		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		if err == io.EOF {
+			err = nil
+		}
+		got <- answer{strings.TrimRight(line, "\r\n"), err}
+	}()
+	select {
+	case a := <-got:
+		return a.line, a.err
+	case <-cmd.Context().Done():
+		return "", cmd.Context().Err()
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -40,8 +39,9 @@ func newAppsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(apps) == 0 {
+			if len(apps) == 0 && !s.out.json {
 				s.out.say("no apps yet; deploy one:  slipway deploy DIR")
+				return nil
 			}
 			rows := [][]string{}
 			for _, a := range apps {
@@ -73,6 +73,10 @@ func newCreateCmd() *cobra.Command {
 				return err
 			}
 			return s.out.result(app, func(w io.Writer) {
+				if s.out.quiet {
+					fmt.Fprintln(w, app.Name)
+					return
+				}
 				fmt.Fprintf(w, "made %s; deploy to it:  slipway deploy DIR --app %s\n", app.Name, app.Name)
 			})
 		},
@@ -85,7 +89,7 @@ func newInfoCmd() *cobra.Command {
 	return ofApp(&cobra.Command{
 		Use: "info", Short: "Show an app: wanted, observed, where it answers", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -93,24 +97,24 @@ func newInfoCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.out.result(a, func(w io.Writer) { printApp(w, a) })
+			return s.out.result(a, func(w io.Writer) { printApp(s.out, w, a) })
 		},
 	})
 }
 
-func printApp(w io.Writer, a v1.App) {
+func printApp(o *output, w io.Writer, a v1.App) {
 	fmt.Fprintf(w, "app        %s (%s)\nstate      %s\n", a.Name, a.Type, a.State)
 	fmt.Fprintf(w, "release    %s, live for %s\n", release(a.LiveRelease), ago(a.LiveSince))
 	fmt.Fprintf(w, "instances  %d wanted; observed %d healthy, %d starting, %d unhealthy, %d crashed (seen %s ago)\n",
 		a.Instances, a.Observed.Healthy, a.Observed.Starting, a.Observed.Unhealthy, a.Observed.Crashed, ago(a.Observed.SeenAt))
 	if a.Observed.Unknown != "" {
-		fmt.Fprintf(w, "           unknown: %s\n", a.Observed.Unknown)
+		fmt.Fprintf(w, "           unknown: %s\n", o.safe(a.Observed.Unknown))
 	}
 	for _, u := range a.URLs {
 		fmt.Fprintf(w, "url        %s\n", u)
 	}
 	if d := a.Deployment; d != nil {
-		fmt.Fprintf(w, "deployment %d is %s: %s\n", d.ID, d.State, orDash(d.Waiting))
+		fmt.Fprintf(w, "deployment %d is %s: %s\n", d.ID, d.State, o.safe(orDash(d.Waiting)))
 	}
 }
 
@@ -118,7 +122,7 @@ func newPsCmd() *cobra.Command {
 	return ofApp(&cobra.Command{
 		Use: "ps", Short: "List an app's instances as observed", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -133,7 +137,7 @@ func newPsCmd() *cobra.Command {
 					detail = i.ExitReason
 				}
 				rows = append(rows, []string{i.Name, release(i.Release), i.State, ago(i.StartedAt), strconv.Itoa(i.Restarts),
-					fmt.Sprintf("%.0f MiB", i.MemoryMiB), s.out.safe(orDash(detail)), i.ID})
+					fmt.Sprintf("%.0f MiB", i.MemoryMiB), orDash(detail), i.ID})
 			}
 			return s.out.table(v1.Instances{Instances: list}, []string{"INSTANCE", "RELEASE", "STATE", "UP", "RESTARTS", "MEMORY", "WHY", "ID"}, rows)
 		},
@@ -143,6 +147,8 @@ func newPsCmd() *cobra.Command {
 func newScaleCmd() *cobra.Command {
 	cmd := ofApp(&cobra.Command{
 		Use: "scale web=N", Short: "Set the number of instances and wait for them", Args: cobra.ExactArgs(1),
+		Example: `  slipway scale web=3 -a shop
+  slipway scale worker=0 -a mailer --async`,
 		RunE: runScale,
 	})
 	cmd.Flags().Bool("async", false, "do not wait")
@@ -155,11 +161,18 @@ func runScale(cmd *cobra.Command, args []string) error {
 	if !ok || err != nil || name != "web" && name != "worker" {
 		return usageError{fmt.Errorf("%q is not like web=3", args[0])}
 	}
-	s, err := open(cmd)
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
-	app, err := s.ChangeApp(cmd.Context(), s.app, v1.ChangeApp{Instances: &n})
+	app, err := s.App(cmd.Context(), s.app)
+	if err != nil {
+		return err
+	}
+	if app.Type != name {
+		return usageError{paas.Errorf(paas.CodeInvalid, "%s has %s instances, not %s", app.Name, app.Type, name).WithHint("slipway scale %s=%d -a %s", app.Type, n, app.Name)}
+	}
+	app, err = s.ChangeApp(cmd.Context(), s.app, v1.ChangeApp{Instances: &n})
 	if err != nil {
 		return err
 	}
@@ -168,7 +181,7 @@ func runScale(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	return s.out.result(app, func(w io.Writer) { fmt.Fprintf(w, "%s runs %d of %d instances\n", app.Name, app.Observed.Healthy, n) })
+	return s.out.done(app, "%s runs %d of %d instances", app.Name, app.Observed.Healthy, n)
 }
 
 // waitInstances waits until the observed count is the wanted one.
@@ -202,7 +215,7 @@ func newActCmd(verb, short string) *cobra.Command {
 }
 
 func runAct(cmd *cobra.Command, verb string) error {
-	s, err := open(cmd)
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
@@ -219,7 +232,7 @@ func runAct(cmd *cobra.Command, verb string) error {
 		if err != nil {
 			return err
 		}
-		return s.out.result(app, func(w io.Writer) { fmt.Fprintf(w, "%s is stopped\n", app.Name) })
+		return s.out.done(app, "%s is stopped", app.Name)
 	}
 	app, err := s.Start(cmd.Context(), s.app)
 	if err == nil && !async && app.LiveRelease > 0 {
@@ -228,7 +241,7 @@ func runAct(cmd *cobra.Command, verb string) error {
 	if err != nil {
 		return err
 	}
-	return s.out.result(app, func(w io.Writer) { fmt.Fprintf(w, "%s is started\n", app.Name) })
+	return s.out.done(app, "%s is started", app.Name)
 }
 
 func newDestroyCmd() *cobra.Command {
@@ -242,18 +255,26 @@ func newDestroyCmd() *cobra.Command {
 }
 
 func runDestroy(cmd *cobra.Command, args []string) error {
-	s, err := open(cmd)
+	if len(args) == 1 {
+		if a, _ := cmd.Flags().GetString("app"); a != "" && a != args[0] {
+			return usageError{fmt.Errorf("which app: %s or %s?", args[0], a)}
+		}
+		if err := cmd.Flags().Set("app", args[0]); err != nil {
+			return usageError{err}
+		}
+	}
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
-	if len(args) == 1 {
-		s.app = args[0]
-	}
 	if yes, _ := cmd.Flags().GetBool("yes"); !yes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "This removes %s for good. Type its name to go on: ", s.app)
-		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-		if strings.TrimSpace(line) != s.app {
-			return usageError{fmt.Errorf("not removed (%q is not %q; --yes does not ask): %w", strings.TrimSpace(line), s.app, orEOF(err))}
+		line, err := readLine(cmd)
+		if err != nil {
+			return err
+		}
+		if line = strings.TrimSpace(line); line != s.app {
+			return usageError{paas.Errorf(paas.CodeInvalid, "%s was not removed: %q is not its name", s.app, line).WithHint("--yes does not ask")}
 		}
 	}
 	if err := s.DeleteApp(cmd.Context(), s.app); err != nil {
@@ -264,21 +285,14 @@ func runDestroy(cmd *cobra.Command, args []string) error {
 	if err := s.WaitGone(ctx, s.app); err != nil {
 		return err
 	}
-	return s.out.result(map[string]string{"destroyed": s.app}, func(w io.Writer) { fmt.Fprintf(w, "%s is gone\n", s.app) })
-}
-
-func orEOF(err error) error {
-	if err == nil {
-		return io.EOF
-	}
-	return err
+	return s.out.done(map[string]string{"destroyed": s.app}, "%s is gone", s.app)
 }
 
 func newOpenCmd() *cobra.Command {
 	cmd := ofApp(&cobra.Command{
 		Use: "open", Short: "Open the app in a browser", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -289,14 +303,12 @@ func newOpenCmd() *cobra.Command {
 			if len(a.URLs) == 0 {
 				return paas.Errorf(paas.CodeNotFound, "%s has no URL: its type is %s", a.Name, a.Type)
 			}
-			if only, _ := cmd.Flags().GetBool("print"); !only {
-				if err := exec.CommandContext(cmd.Context(), "xdg-open", a.URLs[0]).Start(); err == nil {
-					return nil
-				}
+			if only, _ := cmd.Flags().GetBool("print"); !only && !s.out.json && strings.HasPrefix(a.URLs[0], "http") {
+				_ = exec.Command("xdg-open", a.URLs[0]).Start() // the URL is printed anyway; the browser outlives us
 			}
 			return s.out.result(a.URLs, func(w io.Writer) { fmt.Fprintln(w, a.URLs[0]) })
 		},
 	})
-	cmd.Flags().Bool("print", false, "print the URL only")
+	cmd.Flags().Bool("print", false, "print the URL and open nothing")
 	return cmd
 }

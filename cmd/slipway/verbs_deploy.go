@@ -26,6 +26,9 @@ func newDeployCmd() *cobra.Command {
 What .gitignore and .slipwayignore name is left out. The app is made if it does not exist.
 
 Exit code 0: live. 1: the app or the archive is at fault, the old release still serves. 3: Slipway is at fault.`,
+		Example: `  slipway deploy                                  # this folder, to the app called like it
+  slipway deploy ./shop --app shop
+  slipway deploy shop.zip --app shop --deployment deployment.json -m "new prices"`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: runDeploy,
 	})
@@ -42,12 +45,8 @@ func runDeploy(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		source = args[0]
 	}
-	s, err := open(cmd)
+	s, err := openApp(cmd, source)
 	if err != nil {
-		return err
-	}
-	s.app = appName(cmd, source)
-	if err := paas.ValidateAppName(s.app); err != nil {
 		return err
 	}
 	archive, err := s.pack(source)
@@ -191,14 +190,28 @@ func (s *session) uploadBar(total int64) (progress func(sent int64), finish func
 // follow shows a deployment until it is live or final; its failure is the verb's.
 func (s *session) follow(cmd *cobra.Command, d v1.Deployment, async bool) error {
 	if async {
-		return s.out.result(d, func(w io.Writer) { fmt.Fprintf(w, "deployment %d of %s is %s\n", d.ID, d.App, d.State) })
+		return s.out.result(d, func(w io.Writer) {
+			if s.out.quiet {
+				fmt.Fprintln(w, d.ID)
+				return
+			}
+			fmt.Fprintf(w, "deployment %d of %s is %s\n", d.ID, d.App, d.State)
+		})
 	}
 	p := &phasePrinter{out: s.out, since: time.Now(), began: time.Now()}
 	last, err := s.FollowDeployment(cmd.Context(), s.app, d.ID, p.event)
 	if err != nil {
+		if cmd.Context().Err() != nil && !s.out.quiet {
+			fmt.Fprintf(s.out.stderr, "deployment %d goes on:  slipway deployments -a %s\n", d.ID, s.app)
+		}
 		return err
 	}
 	p.end()
+	if s.out.json && (last.Failure != nil || last.State != "live" && last.State != "succeeded") {
+		if err := s.out.result(last, nil); err != nil { // why, for programs; the error goes to stderr
+			return err
+		}
+	}
 	if last.Failure != nil {
 		return deployError(s.out, last)
 	}
@@ -214,17 +227,15 @@ func (s *session) follow(cmd *cobra.Command, d v1.Deployment, async bool) error 
 	})
 }
 
+// ourFailures are the codes of what is the platform's fault, not the app's.
+var ourFailures = map[string]bool{"builder_lost": true, "not_started": true, "image_missing": true}
+
 // deployError turns a failed deployment into the error that the user reads.
 func deployError(o *output, d v1.Deployment) error {
 	f := d.Failure
-	if len(f.Output) > 0 && !o.json {
-		fmt.Fprintln(o.stderr, "last output:")
-		for _, l := range f.Output {
-			fmt.Fprintln(o.stderr, "  "+o.safe(l))
-		}
-	}
+	o.lastOutput("last output:", f.Output)
 	code := paas.CodeInvalid
-	if f.Code == "builder_lost" {
+	if ourFailures[f.Code] {
 		code = paas.CodeUnavailable
 	}
 	e := paas.Errorf(code, "deployment %d of %s failed: %s", d.ID, d.App, f.Message)

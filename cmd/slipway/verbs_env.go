@@ -10,11 +10,14 @@ import (
 )
 
 func newEnvCmd() *cobra.Command {
-	env := &cobra.Command{Use: "env", Short: "Show or change an app's environment"}
+	env := &cobra.Command{Use: "env", Short: "Show or change an app's environment", Example: `  slipway env list -a shop
+  slipway env set LOG_LEVEL=debug GREETING="good morning" -a shop
+  slipway env unset GREETING -a shop`}
 	list := ofApp(&cobra.Command{Use: "list", Short: "List variables; values only with --reveal", Args: cobra.NoArgs, RunE: runEnvList})
 	list.Flags().Bool("reveal", false, "show values")
 	set := ofApp(&cobra.Command{
-		Use: "set NAME=VALUE...", Short: "Set variables and roll the app, without a build", Args: cobra.MinimumNArgs(1),
+		Use: "set NAME=VALUE...", Short: "Set variables and roll the app, without a build",
+		Example: "  slipway env set LOG_LEVEL=debug -a shop", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := v1.ChangeEnv{Set: map[string]string{}}
 			for _, a := range args {
@@ -39,7 +42,7 @@ func newEnvCmd() *cobra.Command {
 }
 
 func runEnvList(cmd *cobra.Command, _ []string) error {
-	s, err := open(cmd)
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func runEnvList(cmd *cobra.Command, _ []string) error {
 	for _, v := range env.Variables {
 		value := "***"
 		if v.Value != nil {
-			value = s.out.safe(*v.Value)
+			value = *v.Value
 		}
 		rows = append(rows, []string{v.Name, value})
 	}
@@ -60,7 +63,7 @@ func runEnvList(cmd *cobra.Command, _ []string) error {
 }
 
 func runEnvChange(cmd *cobra.Command, change v1.ChangeEnv) error {
-	s, err := open(cmd)
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
@@ -69,8 +72,7 @@ func runEnvChange(cmd *cobra.Command, change v1.ChangeEnv) error {
 		return err
 	}
 	if d == nil {
-		s.out.say("saved; nothing has to roll")
-		return nil
+		return s.out.done(v1.EnvChanged{}, "saved; nothing has to roll")
 	}
 	async, _ := cmd.Flags().GetBool("async")
 	return s.follow(cmd, *d, async)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -15,7 +14,7 @@ func newReleasesCmd() *cobra.Command {
 	return ofApp(&cobra.Command{
 		Use: "releases", Short: "List releases, newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -38,7 +37,11 @@ func newReleasesCmd() *cobra.Command {
 
 func newRollbackCmd() *cobra.Command {
 	cmd := ofApp(&cobra.Command{
-		Use: "rollback [N]", Short: "Deploy an older release again; nothing is rebuilt", Args: cobra.MaximumNArgs(1),
+		Use: "rollback [N]", Short: "Deploy an older release again; nothing is rebuilt",
+		Long: "Without N it is the release before the live one.",
+		Example: `  slipway rollback -a shop       # the release before
+  slipway rollback v3 -a shop    # a certain one, see slipway releases`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := 0
 			if len(args) == 1 {
@@ -47,7 +50,7 @@ func newRollbackCmd() *cobra.Command {
 					return usageError{fmt.Errorf("%q is not a release number", args[0])}
 				}
 			}
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -67,7 +70,7 @@ func newDeploymentsCmd() *cobra.Command {
 	return ofApp(&cobra.Command{
 		Use: "deployments", Short: "List deployments, newest first, with why they failed", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -81,7 +84,7 @@ func newDeploymentsCmd() *cobra.Command {
 				if d.Failure != nil {
 					why = d.Failure.Message
 				}
-				rows = append(rows, []string{strconv.FormatInt(d.ID, 10), d.Kind, d.State, release(d.Release), ago(d.CreatedAt), d.By, s.out.safe(orDash(why))})
+				rows = append(rows, []string{strconv.FormatInt(d.ID, 10), d.Kind, d.State, release(d.Release), ago(d.CreatedAt), d.By, orDash(why)})
 			}
 			return s.out.table(v1.Deployments{Deployments: list}, []string{"ID", "KIND", "STATE", "RELEASE", "AGE", "WHO", "WHY"}, rows)
 		},
@@ -96,7 +99,7 @@ func newCancelCmd() *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("%q is not the number of a deployment", args[0])}
 			}
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -104,7 +107,7 @@ func newCancelCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.out.result(d, func(w io.Writer) { fmt.Fprintf(w, "deployment %d is %s\n", d.ID, d.State) })
+			return s.out.done(d, "deployment %d is %s", d.ID, d.State)
 		},
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/slipway-paas/slipway/api/client"
 	v1 "github.com/slipway-paas/slipway/api/v1"
@@ -18,8 +17,11 @@ import (
 func newLogsCmd() *cobra.Command {
 	cmd := ofApp(&cobra.Command{
 		Use: "logs", Short: "Show what instances wrote, also those that are gone", Args: cobra.NoArgs,
+		Example: `  slipway logs -a shop -f                        # go on with new lines
+  slipway logs -a shop -n 50 --instance web.2    # the last lines of one instance
+  slipway logs -a shop --since 10m --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -27,6 +29,9 @@ func newLogsCmd() *cobra.Command {
 			var q client.LogOptions
 			q.Follow, _ = f.GetBool("follow")
 			q.Tail, _ = f.GetInt("tail")
+			if q.Tail < 0 {
+				return usageError{fmt.Errorf("--tail is %d, expected 0 (all) or more", q.Tail)}
+			}
 			q.Instance, _ = f.GetString("instance")
 			if q.Tail == 0 {
 				q.Tail = -1 // the client's word for all
@@ -54,6 +59,10 @@ func (s *session) printLog(l v1.LogLine) {
 		_ = json.NewEncoder(s.out.stdout).Encode(l) // a closed pipe ends us by signal
 		return
 	}
+	if s.out.quiet {
+		fmt.Fprintln(s.out.stdout, s.out.safe(l.Text))
+		return
+	}
 	fmt.Fprintf(s.out.stdout, "%s %s v%d  %s\n", l.At.Local().Format("15:04:05.000"), l.Instance, l.Release, s.out.safe(l.Text))
 }
 
@@ -61,7 +70,7 @@ func newEventsCmd() *cobra.Command {
 	return ofApp(&cobra.Command{
 		Use: "events", Short: "Show what happened to an app, and who did it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open(cmd)
+			s, err := openApp(cmd, ".")
 			if err != nil {
 				return err
 			}
@@ -71,7 +80,7 @@ func newEventsCmd() *cobra.Command {
 			}
 			rows := [][]string{}
 			for _, e := range list.Events {
-				rows = append(rows, []string{e.At.Local().Format("2006-01-02 15:04:05"), e.Kind, e.By, s.out.safe(e.Message)})
+				rows = append(rows, []string{e.At.Local().Format("2006-01-02 15:04:05"), e.Kind, e.By, e.Message})
 			}
 			return s.out.table(list, []string{"AT", "WHAT", "WHO", "MESSAGE"}, rows)
 		},
@@ -81,6 +90,9 @@ func newEventsCmd() *cobra.Command {
 func newExecCmd() *cobra.Command {
 	cmd := ofApp(&cobra.Command{
 		Use: "exec [--instance web.1] -- COMMAND...", Short: "Run a command inside an instance; its exit code becomes ours", Args: cobra.MinimumNArgs(1),
+		Example: `  slipway exec -a shop -- sh                          # a shell in web.1
+  slipway exec -a shop --instance web.2 -- node -v
+  echo 'console.log(1)' | slipway exec -a shop -- node -`,
 		RunE: runExec,
 	})
 	cmd.Flags().String("instance", "web.1", "which instance")
@@ -89,19 +101,22 @@ func newExecCmd() *cobra.Command {
 }
 
 func runExec(cmd *cobra.Command, args []string) error {
-	s, err := open(cmd)
+	s, err := openApp(cmd, ".")
 	if err != nil {
 		return err
 	}
 	instance, _ := cmd.Flags().GetString("instance")
 	tty, _ := cmd.Flags().GetBool("tty")
-	fd := int(os.Stdin.Fd())
+	stdin := cmd.InOrStdin()
 	if !cmd.Flags().Changed("tty") {
-		tty = term.IsTerminal(fd) && s.out.terminal
+		tty = isTerminal(stdin) && s.out.terminal
 	}
-	req := client.ExecOptions{Args: args, TTY: tty, Stdin: os.Stdin, Stdout: s.out.stdout, Stderr: s.out.stderr}
+	if tty && !isTerminal(stdin) {
+		return usageError{fmt.Errorf("--tty needs a terminal as standard input")}
+	}
+	req := client.ExecOptions{Args: args, TTY: tty, Stdin: stdin, Stdout: s.out.stdout, Stderr: s.out.stderr}
 	if tty {
-		restore, resize, err := rawTerminal(cmd.Context(), fd)
+		restore, resize, err := rawTerminal(cmd.Context(), int(os.Stdin.Fd()))
 		if err != nil {
 			return err
 		}
@@ -136,11 +151,12 @@ func newStatusCmd() *cobra.Command {
 }
 
 func printStatus(o *output, w io.Writer, st v1.Status) {
-	fmt.Fprintf(w, "Slipway %s at %s: %d apps, builds %d running and %d queued, disk %s free of %s\n\n", st.Version, st.PublicURL, st.Apps,
-		st.Builds.Building, st.Builds.Queued, size(int64(st.Disk.FreeBytes)), size(int64(st.Disk.TotalBytes)))
+	if !o.quiet {
+		printSummary(w, st)
+	}
 	rows := [][]string{}
 	for _, c := range st.Components {
-		rows = append(rows, []string{c.Name, c.State, c.Version, fmt.Sprint(c.PID), ago(c.Since), fmt.Sprint(c.Restarts), o.safe(orDash(c.Why))})
+		rows = append(rows, []string{c.Name, c.State, c.Version, fmt.Sprint(c.PID), ago(c.Since), fmt.Sprint(c.Restarts), orDash(c.Why)})
 	}
 	_ = o.table(nil, []string{"COMPONENT", "STATE", "VERSION", "PID", "UP", "RESTARTS", "WHY"}, rows)
 	if o.quiet {
@@ -155,4 +171,9 @@ func printStatus(o *output, w io.Writer, st v1.Status) {
 			fmt.Fprintln(w, "  "+o.safe(strings.TrimSpace(l)))
 		}
 	}
+}
+
+func printSummary(w io.Writer, st v1.Status) {
+	fmt.Fprintf(w, "Slipway %s at %s: %d apps, builds %d running and %d queued, disk %s free of %s\n\n", st.Version, st.PublicURL, st.Apps,
+		st.Builds.Building, st.Builds.Queued, size(int64(st.Disk.FreeBytes)), size(int64(st.Disk.TotalBytes)))
 }
