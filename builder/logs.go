@@ -74,6 +74,7 @@ func (l *Logs) finished(ctx context.Context, key string, out *lineReader) error 
 func (l *Logs) tail(ctx context.Context, f *os.File, id int64, follow bool, out *lineReader) error {
 	final, asked := false, time.Time{}
 	for {
+		changed := l.Store.Changed() // taken before the look, so that no change falls between
 		if err := out.drain(f); err != nil || !follow || final {
 			return err
 		}
@@ -90,6 +91,8 @@ func (l *Logs) tail(ctx context.Context, f *os.File, id int64, follow bool, out 
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-changed: // most likely this build's end: somebody waits for it
+			asked = time.Time{}
 		case <-time.After(tailInterval):
 		}
 	}
