@@ -114,9 +114,7 @@ func (p *response) frame(c *conn, method string) error {
 	case len(te) == 1:
 		p.isChunked = true
 		p.body = httputil.NewChunkedReader(c.br)
-		for _, v := range p.header["Trailer"] {
-			p.announced = append(p.announced, v)
-		}
+		p.announced = append(p.announced, p.header["Trailer"]...)
 	case len(cl) == 1:
 		p.length = int64(length)
 		if length > 0 {

@@ -56,10 +56,10 @@ func MinIO(t *testing.T, dataDir string) *Server {
 	return s
 }
 
-// engine finds a daemon: in $SLIPWAY_ENGINE_DIR or bin/engine of the repository.
+// engine finds a daemon: in $SLIPWAY_ENGINE or bin/engine of the repository.
 func engine(t *testing.T, name string) string {
 	t.Helper()
-	dir := os.Getenv("SLIPWAY_ENGINE_DIR")
+	dir := os.Getenv("SLIPWAY_ENGINE")
 	for up := "."; dir == ""; up = filepath.Join("..", up) {
 		abs, err := filepath.Abs(up)
 		if err != nil || abs == "/" {
