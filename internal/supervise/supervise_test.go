@@ -220,7 +220,7 @@ func TestSupervisor_Hung_IsKilledAndRestarted(t *testing.T) {
 	if err := os.Remove(hang); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "restart", func() bool { return s.Status().State == StateReady })
+	waitFor(t, "restart", func() bool { st := s.Status(); return st.State == StateReady && st.Restarts == 1 })
 	if got := s.Status().LastExit; got == "" {
 		t.Error("no reason kept")
 	}
