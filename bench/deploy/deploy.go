@@ -35,8 +35,18 @@ func (b *bench) warmBases() error {
 	if _, err := b.cli("deploy", dir, "--app", "warm"); err != nil {
 		return err
 	}
-	_, err := b.cli("destroy", "warm", "--yes")
-	return err
+	if _, err := b.cli("destroy", "warm", "--yes"); err != nil {
+		return err
+	}
+	// The image with compilers is made in the background two minutes after the
+	// start; it would take a core from whatever is measured meanwhile.
+	return slipway.UntilEvery(time.Second, 10*time.Minute, func() error {
+		out, err := b.ctr("images", "ls", "-q")
+		if err == nil && !strings.Contains(string(out), "/debian-build") {
+			err = fmt.Errorf("no image with compilers yet in %s", out)
+		}
+		return err
+	})
 }
 
 // answer polls an app until it answers with text; a connection per try.

@@ -187,6 +187,11 @@ func (p *Platform) Do(c *http.Client, app, path string) (int, string, error) {
 
 // Until calls ok every 25 ms until it returns nil; the last error after limit.
 func Until(limit time.Duration, ok func() error) error {
+	return UntilEvery(25*time.Millisecond, limit, ok)
+}
+
+// UntilEvery is Until with an interval of the caller's.
+func UntilEvery(interval, limit time.Duration, ok func() error) error {
 	deadline := time.Now().Add(limit)
 	for {
 		err := ok()
@@ -196,7 +201,7 @@ func Until(limit time.Duration, ok func() error) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not within %s: %w", limit, err)
 		}
-		time.Sleep(25 * time.Millisecond)
+		time.Sleep(interval)
 	}
 }
 
