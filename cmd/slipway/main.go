@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -40,8 +41,18 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	return runWith(ctx, args, os.Stdin, os.Stdout, os.Stderr)
+}
+
+func runWith(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd() // keeps the output that is set now
+	strictUsage(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -62,6 +73,8 @@ var errInterrupted = errors.New("interrupted")
 
 // usageError marks a wrong command line.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 // exitError carries the exit code of a remote command; it prints nothing.
 type exitError struct{ code int }
@@ -110,9 +123,6 @@ func newRoot() *cobra.Command {
 		c.GroupID = "platform"
 		root.AddCommand(c)
 	}
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	strictUsage(root)
 	return root
 }
 
@@ -133,6 +143,7 @@ func strictUsage(cmd *cobra.Command) {
 	}
 	if cmd.HasParent() && cmd.HasSubCommands() {
 		cmd.FParseErrWhitelist.UnknownFlags = true // the verb is what is wrong
+		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return usageError{wrongVerb(cmd, args)} }
 		return
 	}
@@ -148,6 +159,7 @@ func strictUsage(cmd *cobra.Command) {
 
 // wrongVerb says that group has no such verb and which one may be meant.
 func wrongVerb(group *cobra.Command, args []string) error {
+	group.SuggestionsMinimumDistance = 2
 	var verbs []string
 	for _, c := range group.Commands() {
 		if c.IsAvailableCommand() {

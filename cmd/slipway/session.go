@@ -50,7 +50,7 @@ func loadLogin() (login, error) {
 		err = json.Unmarshal(b, &l)
 	}
 	if err != nil && !os.IsNotExist(err) {
-		return l, fmt.Errorf("read %s: %w", name, err)
+		return login{}, paas.Errorf(paas.CodeInvalid, "cannot read %s", name).WithHint("sign in again with slipway login URL").WithCause(err)
 	}
 	if s := os.Getenv("SLIPWAY_SERVER"); s != "" {
 		l = l.at(s)
@@ -203,8 +203,8 @@ func newLoginCmd() *cobra.Command {
 
 func runLogin(cmd *cobra.Command, args []string) error {
 	l, err := loadLogin()
-	if err != nil {
-		return err
+	if err != nil && len(args) == 0 {
+		return err // with a URL, what cannot be read is replaced
 	}
 	if show, _ := cmd.Flags().GetBool("show-token"); show {
 		fmt.Fprintln(cmd.OutOrStdout(), l.Token)

@@ -15,7 +15,7 @@ import (
 	"github.com/slipway-paas/slipway/internal/paas"
 )
 
-// appVerbs are the verbs about apps, in the order of the help.
+// appVerbs are the verbs about apps.
 func appVerbs() []*cobra.Command {
 	return []*cobra.Command{
 		newDeployCmd(), newAppsCmd(), newCreateCmd(), newInfoCmd(), newPsCmd(), newLogsCmd(), newScaleCmd(),

@@ -163,7 +163,10 @@ func size(n int64) string {
 	case n < 1<<20:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
 	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	if n < 1<<30 {
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
 
 func readOptional(cmd *cobra.Command, flag string) ([]byte, error) {
@@ -198,7 +201,8 @@ func (s *session) follow(cmd *cobra.Command, d v1.Deployment, async bool) error 
 			fmt.Fprintf(w, "deployment %d of %s is %s\n", d.ID, d.App, d.State)
 		})
 	}
-	p := &phasePrinter{out: s.out, since: time.Now(), began: time.Now()}
+	began := time.Now()
+	p := &phasePrinter{out: s.out, now: time.Now}
 	last, err := s.FollowDeployment(cmd.Context(), s.app, d.ID, p.event)
 	if err != nil {
 		if cmd.Context().Err() != nil && !s.out.quiet {
@@ -223,7 +227,7 @@ func (s *session) follow(cmd *cobra.Command, d v1.Deployment, async bool) error 
 			fmt.Fprintln(w, strings.Join(last.URLs, "\n"))
 			return
 		}
-		fmt.Fprintf(w, "%s %s is live after %.1f s  %s\n", last.App, release(last.Release), time.Since(p.began).Seconds(), strings.Join(last.URLs, " "))
+		fmt.Fprintf(w, "%s %s is live after %.1f s  %s\n", last.App, release(last.Release), time.Since(began).Seconds(), strings.Join(last.URLs, " "))
 	})
 }
 
@@ -248,10 +252,11 @@ func deployError(o *output, d v1.Deployment) error {
 // phasePrinter prints a deployment's stream: phases with times, log lines,
 // what it waits for.
 type phasePrinter struct {
-	out          *output
-	phase        string
-	waiting      string
-	began, since time.Time
+	out     *output
+	now     func() time.Time
+	phase   string
+	since   time.Time // of the phase
+	waiting string
 }
 
 func (p *phasePrinter) event(e v1.DeploymentEvent) {
@@ -260,7 +265,7 @@ func (p *phasePrinter) event(e v1.DeploymentEvent) {
 	}
 	if e.Phase != p.phase && e.Phase != "" {
 		p.end()
-		p.phase, p.since = e.Phase, time.Now()
+		p.phase, p.since = e.Phase, p.now()
 		p.out.say("── %s", p.phase)
 	}
 	switch {
@@ -275,7 +280,7 @@ func (p *phasePrinter) event(e v1.DeploymentEvent) {
 // end closes the current phase with its time.
 func (p *phasePrinter) end() {
 	if p.phase != "" && !p.out.json && !p.out.quiet && (p.phase == "queued" || p.phase == "building" || p.phase == "rolling") {
-		p.out.say("   %s took %.1f s", p.phase, time.Since(p.since).Seconds())
+		p.out.say("   %s took %.1f s", p.phase, p.now().Sub(p.since).Seconds())
 	}
 	p.phase = ""
 }

@@ -21,16 +21,16 @@ func newLogsCmd() *cobra.Command {
   slipway logs -a shop -n 50 --instance web.2    # the last lines of one instance
   slipway logs -a shop --since 10m --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := openApp(cmd, ".")
-			if err != nil {
-				return err
-			}
 			f := cmd.Flags()
 			var q client.LogOptions
 			q.Follow, _ = f.GetBool("follow")
 			q.Tail, _ = f.GetInt("tail")
 			if q.Tail < 0 {
 				return usageError{fmt.Errorf("--tail is %d, expected 0 (all) or more", q.Tail)}
+			}
+			s, err := openApp(cmd, ".")
+			if err != nil {
+				return err
 			}
 			q.Instance, _ = f.GetString("instance")
 			if q.Tail == 0 {
