@@ -278,8 +278,8 @@ func neighbour(link int, addr netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
 	return &netlink.Neigh{LinkIndex: link, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: mac}
 }
 
-func unreachable(p netip.Prefix) *netlink.Route {
-	return &netlink.Route{Type: unix.RTN_UNREACHABLE,
+func unreachable(id string, p netip.Prefix) *netlink.Route {
+	return &netlink.Route{Type: unix.RTN_UNREACHABLE, Priority: mark(id),
 		Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}}
 }
 

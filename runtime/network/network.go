@@ -117,7 +117,7 @@ func (n *Network) prepare() error {
 	}
 	// Without it packets to an instance that is gone would take the default route
 	// and leave the machine; with it the sender is told at once.
-	if err := n.host.RouteReplace(unreachable(n.cfg.Subnet)); err != nil {
+	if err := n.host.RouteReplace(unreachable(n.cfg.ID, n.cfg.Subnet)); err != nil {
 		return fmt.Errorf("network: add route for %s: %w", n.cfg.Subnet, err)
 	}
 	return nil
@@ -239,7 +239,7 @@ func Down(id, runDir string) error {
 	_, err = n.strayLinks(nil)
 	errs = append(errs, err, (&firewall{cfg: n.cfg}).remove())
 	if subnet, ok := savedSubnet(filepath.Join(runDir, "addresses.json")); ok {
-		errs = append(errs, ignore(host.RouteDel(unreachable(subnet)), unix.ESRCH))
+		errs = append(errs, ignore(host.RouteDel(unreachable(id, subnet)), unix.ESRCH))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("network down: %w", err)

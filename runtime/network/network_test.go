@@ -367,7 +367,7 @@ func TestNetwork_SweepAndDownRemoveEverythingOfOurs(t *testing.T) {
 	if left := remains(t, n); len(left) > 0 || n.fw.intact() {
 		t.Errorf("left: %v", left)
 	}
-	if left, err := netlink.RouteListFiltered(unix.AF_INET, unreachable(n.cfg.Subnet), netlink.RT_FILTER_DST); err != nil || len(left) > 0 {
+	if left, err := netlink.RouteListFiltered(unix.AF_INET, unreachable(n.cfg.ID, n.cfg.Subnet), netlink.RT_FILTER_DST); err != nil || len(left) > 0 {
 		t.Errorf("routes left: %v, %v", left, err)
 	}
 }
