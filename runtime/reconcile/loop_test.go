@@ -323,7 +323,7 @@ func TestLoop_StoreLostItsApps_LeavesInstancesAlone(t *testing.T) {
 	r.store.addApp("hello", 1)
 	r.untilState(r.deploy("hello", fake.Behaviour{}), paas.DeploymentSucceeded)
 	r.stop()
-	r.store.commit(func() { r.store.apps = nil })
+	r.store.commit(func() { r.store.apps, r.store.images = nil, map[string]bool{} })
 	r.start(r.driver.Reopen())
 	r.until("the stranger to be listed", func() bool {
 		list, err := r.loop.Instances(t.Context(), "")
@@ -331,6 +331,13 @@ func TestLoop_StoreLostItsApps_LeavesInstancesAlone(t *testing.T) {
 	})
 	c := r.loop
 	r.stop()
+	suspects := map[string]bool{"img": true}
+	for range 2 {
+		suspects = c.sweepOnce(t.Context(), suspects)
+	}
+	if images, err := r.driver.Images(t.Context()); err != nil || !slices.Contains(images, "img") {
+		t.Errorf("images = %v, %v: that of the stranger must stay", images, err)
+	}
 	tasks, _ := c.core.step(t.Context(), time.Now().Add(time.Hour))
 	if len(tasks) != 0 {
 		t.Errorf("tasks = %+v, want none", tasks)

@@ -33,12 +33,29 @@ func (l *Loop) sweepOnce(ctx context.Context, suspects map[string]bool) map[stri
 	}
 	keys, pruneErr := l.opts.Store.PruneReleases(ctx, l.opts.KeepReleases)
 	l.deleteBlobs(ctx, keys)
-	suspects, imageErr := l.sweepImages(ctx, suspects)
+	suspects, imageErr := l.sweepImagesIfSane(ctx, suspects)
 	blobErr := l.opts.Blobs.Sweep(ctx, time.Now().Add(-blobGrace))
 	if err := errors.Join(err, pruneErr, imageErr, blobErr); err != nil && ctx.Err() == nil {
 		l.opts.Log.Warn("sweep not complete, it goes on next time", "err", err)
 	}
 	return suspects
+}
+
+// sweepImagesIfSane leaves all images alone while instances run and the store has
+// no app: that store has lost its memory (see batch.garbage), and whoever gives it
+// back needs the images.
+func (l *Loop) sweepImagesIfSane(ctx context.Context, suspects map[string]bool) (map[string]bool, error) {
+	work, err := l.opts.Store.Work(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read apps: %w", err)
+	}
+	if len(work) == 0 && !l.opts.ConfirmUnknown {
+		list, err := l.opts.Driver.List(ctx)
+		if err != nil || len(list) > 0 {
+			return nil, err
+		}
+	}
+	return l.sweepImages(ctx, suspects)
 }
 
 // sweepImages removes images that neither a kept release nor an unfinished build
