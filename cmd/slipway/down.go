@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,12 +51,14 @@ func newDownCmd() *cobra.Command {
 // again what is being stopped; containerd last, since only it can stop instances.
 func down(ctx context.Context, c *config, out *output) error {
 	log := slog.New(slog.DiscardHandler)
-	if err := stopServer(c); err != nil {
+	unlock, err := stopServer(c)
+	if err != nil {
 		return err
 	}
+	defer unlock() // until the end: a server that starts meanwhile would start again what is being stopped
 	out.say("server stopped")
 	var errs []error
-	r, err := newRouters(c, leftRouters(c), log)
+	r, err := newRouters(c, knownRouters(c), log)
 	if err == nil {
 		err = r.stop(ctx)
 	}
@@ -90,35 +93,31 @@ func down(ctx context.Context, c *config, out *output) error {
 	return errors.Join(errs...)
 }
 
-// stopServer ends the server that holds the data folder's lock, if there is one.
-func stopServer(c *config) error {
-	unlock, err := claimData(c)
-	if err == nil {
-		unlock()
-		return nil
-	}
-	if paas.CodeOf(err) != paas.CodeConflict {
-		return err
+// stopServer ends the server that holds the data folder's lock, if there is one,
+// and holds the lock instead.
+func stopServer(c *config) (unlock func(), err error) {
+	unlock, err = claimData(c)
+	if err == nil || paas.CodeOf(err) != paas.CodeConflict {
+		return unlock, err
 	}
 	b, err := os.ReadFile(c.path("run", "server.lock"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return fmt.Errorf("server.lock does not hold a process number: %w", err)
+	if err != nil || pid < 2 { // 0 and less would signal groups of processes
+		return nil, fmt.Errorf("server.lock holds %q, which is no server's process number; find who has the file open (fuser %s)", b, c.path("run", "server.lock"))
 	}
 	deadline := time.Now().Add(2 * shutdownGrace)
 	sig := syscall.SIGTERM
 	for {
 		_ = syscall.Kill(pid, sig) // gone already is fine: the lock tells
 		if unlock, err := claimData(c); err == nil {
-			unlock()
-			return nil
+			return unlock, nil
 		}
 		if time.Now().After(deadline) {
 			if sig == syscall.SIGKILL {
-				return fmt.Errorf("server (pid %d) does not end", pid)
+				return nil, fmt.Errorf("server (pid %d) does not end", pid)
 			}
 			sig, deadline = syscall.SIGKILL, time.Now().Add(5*time.Second)
 		}
@@ -126,12 +125,16 @@ func stopServer(c *config) error {
 	}
 }
 
-// leftRouters are those that ever ran here, whatever the configuration says now.
-func leftRouters(c *config) []string {
+// knownRouters are those of the configuration, whose server may have been killed
+// before it wrote down their process numbers, and all that ever ran here.
+func knownRouters(c *config) []string {
+	names := routerNames(c.Routers)
 	files, _ := filepath.Glob(c.path("run", "router-*.pid")) // the pattern is well-formed
-	var names []string
 	for _, f := range files {
-		names = append(names, strings.TrimSuffix(filepath.Base(f), ".pid"))
+		name := strings.TrimSuffix(filepath.Base(f), ".pid")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }

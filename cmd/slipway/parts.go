@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	containerdclient "github.com/containerd/containerd/v2/client"
@@ -31,21 +32,55 @@ func (s *system) openRuntime(ctx context.Context) (err error) {
 		return err
 	}
 	s.loop, err = reconcile.New(reconcile.Options{
-		Store: s.store, Driver: s.driver, Router: s.feed, Blobs: objects{s}, Logs: s.logs, Tail: s.tail,
-		Holder: "server-" + s.config.id(), KeepReleases: s.config.KeepReleases, Log: s.log,
+		Store: s.store, Driver: s.driver, Router: s.feed, Blobs: &objects{s: s}, Logs: s.logs, Tail: s.tail,
+		Holder: holder(s.config), KeepReleases: s.config.KeepReleases, Log: s.log,
 		Policy: reconcile.Policy{Watch: s.config.Watch, Domains: s.config.Domains},
 	})
 	return err
 }
 
+// holder names this server in leases: the same after a restart, another one on
+// another machine, whose data folder may have the same path.
+func holder(c *config) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return "server-" + c.id() + "@" + host
+}
+
+const (
+	sweepObjectsEvery = time.Hour
+	// lostObjectAge is how old an object must be to count as left by a killed upload
+	// or build: no upload and no build takes that long.
+	lostObjectAge = 24 * time.Hour
+)
+
 // objects is what reconcile removes from object storage. It goes through the API,
 // which knows of uploads that rely on an object without having said so yet.
-type objects struct{ s *system }
+type objects struct {
+	s     *system
+	swept time.Time // only the loop's sweep has it
+}
 
-func (o objects) Delete(ctx context.Context, key string) error { return o.s.api.RemoveObject(ctx, key) }
+func (o *objects) Delete(ctx context.Context, key string) error {
+	return o.s.api.RemoveObject(ctx, key)
+}
 
-func (o objects) Sweep(ctx context.Context, before time.Time) error {
-	return o.s.blobs.Sweep(ctx, before)
+func (o *objects) Sweep(ctx context.Context, before time.Time) error {
+	err := o.s.blobs.Sweep(ctx, before)
+	// A bucket elsewhere may hold what another installation refers to.
+	if err != nil || o.s.config.S3Endpoint != "" || time.Since(o.swept) < sweepObjectsEvery {
+		return err
+	}
+	removed, err := o.s.api.SweepObjects(ctx, time.Now().Add(-lostObjectAge))
+	if len(removed) > 0 {
+		o.s.log.Info("objects removed that nothing refers to", "count", len(removed), "keys", removed)
+	}
+	if err == nil {
+		o.swept = time.Now()
+	}
+	return err
 }
 
 // openBuilder joins BuildKit, the base images and the worker.
@@ -56,7 +91,7 @@ func (s *system) openBuilder(ctx context.Context) error {
 		return err
 	}
 	s.images = images
-	registry := base.HostRegistry(ctx)
+	registry := hostRegistry()
 	s.bases, err = base.New(base.Options{
 		Dir: s.config.path("bases"), Containerd: images, Registry: registry, Mirror: os.Getenv("SLIPWAY_DEBIAN_MIRROR"), CAFile: os.Getenv("SSL_CERT_FILE"), Log: s.log,
 	})
@@ -90,7 +125,7 @@ func openDriver(ctx context.Context, c *config, address string) (*containerd.Dri
 	return containerd.New(containerd.Config{
 		ID: c.id(), DataDir: c.Data, Address: address, StateDir: state,
 		Runc: filepath.Join(c.Engine, "runc"), Init: filepath.Join(bin, "slipway-init"), Sink: filepath.Join(bin, "slipway-sink"),
-		Network: network.Config{Subnet: subnet, Mirrors: addresses(ctx, mirrors(ctx))},
+		Network: network.Config{Subnet: subnet, Mirrors: addresses(ctx, mirrors())},
 	})
 }
 
@@ -117,10 +152,10 @@ func (s *system) checkArchive(ctx context.Context, r io.ReaderAt, size int64) er
 	return nil
 }
 
-// stopInstances ends every instance; containerd is started for it when it does
-// not run. It returns how many there were.
+// stopInstances ends every instance; containerd, and nothing else, is started for
+// it when it does not run. It returns how many there were.
 func stopInstances(ctx context.Context, c *config, e *engine.Engine) (int, error) {
-	if err := e.Start(ctx); err != nil {
+	if err := e.StartContainerd(ctx); err != nil {
 		return 0, fmt.Errorf("reach containerd: %w", err)
 	}
 	d, err := openDriver(ctx, c, e.Addresses().Containerd)
@@ -143,13 +178,21 @@ func stopInstances(ctx context.Context, c *config, e *engine.Engine) (int, error
 // mirrors are the package registries of this machine's configuration as
 // host:port. Builds and instances may reach them although a proxy in front may
 // have put them into a private or reserved range.
-func mirrors(ctx context.Context) []string {
+func mirrors() []string {
 	list := strings.FieldsFunc(os.Getenv("SLIPWAY_ALLOW_EGRESS"), func(r rune) bool { return r == ',' || r == ' ' })
-	if address := base.RegistryAddress(base.HostRegistry(ctx)); address != "" {
+	if address := base.RegistryAddress(hostRegistry()); address != "" {
 		list = append(list, address)
 	}
 	return list
 }
+
+// hostRegistry asks once: it may start npm, and several parts want to know.
+var hostRegistry = sync.OnceValue(func() string {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return base.HostRegistry(ctx)
+})
 
 // addresses resolves mirrors; one that has no address is left out, as nobody
 // could reach it either.

@@ -57,6 +57,13 @@ func routerNames(n int) []string {
 	return names
 }
 
+// routerGrace is more than a router's own --drain.
+const routerGrace = 35 * time.Second
+
+func routerMarker(c *config, name string) string { return c.id() + "/" + name }
+
+func routerPID(c *config, name string) string { return c.path("run", name+".pid") }
+
 func newRouters(c *config, names []string, log *slog.Logger) (*routers, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -70,8 +77,8 @@ func newRouters(c *config, names []string, log *slog.Logger) (*routers, error) {
 			Args: []string{"router", "--name", name, "--listen", c.RouterListen, "--control", c.controlSocket(), "--state", state, "--log-level", c.LogLevel},
 			// The router's heap is small: collect seldom, but stay below a bound.
 			Env:    []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMEMLIMIT=256MiB", "HOME=" + c.Data},
-			Config: []byte(version), Marker: c.id() + "/" + name, PIDFile: c.path("run", name+".pid"), LogFile: c.path("logs", name+".log"),
-			Ready: adminAnswers(state), StartTimeout: 20 * time.Second, StopGrace: 35 * time.Second,
+			Config: []byte(version), Marker: routerMarker(c, name), PIDFile: routerPID(c, name), LogFile: c.path("logs", name+".log"),
+			Ready: adminAnswers(state), StartTimeout: 20 * time.Second, StopGrace: routerGrace,
 			// A killed router has to be back before its clients have noticed.
 			BackoffMin: 50 * time.Millisecond,
 		}, log)

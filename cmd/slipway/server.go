@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -133,12 +132,8 @@ func (s *system) run(ctx context.Context) error {
 		}()
 	}
 	srv := s.api.HTTPServer(s.config.Listen)
-	l, err := net.Listen("tcp", s.config.Listen)
-	if err != nil {
-		return fmt.Errorf("listen for the API: %w", err)
-	}
 	go func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("API ended: %w", err))
 		}
 	}()

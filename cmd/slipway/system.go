@@ -35,21 +35,24 @@ const maxAppLogBytes = logfile.DefaultMaxAppBytes
 
 // system is all parts of a server, joined.
 type system struct {
-	config  *config
-	log     *slog.Logger
-	engine  *engine.Engine
-	routers *routers
-	store   *store.Store
-	blobs   *blob.Store
-	logs    *logfile.Dir
-	feed    *feed.Feed
-	control *http.Server
-	driver  *containerd.Driver
-	loop    *reconcile.Loop
-	images  *containerdclient.Client // for base images
-	bases   *base.Bases
-	builder *builder.Worker
-	api     *api.Server
+	config *config
+	log    *slog.Logger
+	engine *engine.Engine
+	// listener is the API's: open while the parts start, so that clients wait
+	// instead of failing.
+	listener net.Listener
+	routers  *routers
+	store    *store.Store
+	blobs    *blob.Store
+	logs     *logfile.Dir
+	feed     *feed.Feed
+	control  *http.Server
+	driver   *containerd.Driver
+	loop     *reconcile.Loop
+	images   *containerdclient.Client // for base images
+	bases    *base.Bases
+	builder  *builder.Worker
+	api      *api.Server
 }
 
 // newSystem starts the engine and joins the parts. After an error everything
@@ -60,6 +63,9 @@ func newSystem(ctx context.Context, c *config, log *slog.Logger) (*system, error
 		name string
 		run  func(context.Context) error
 	}{
+		// What another process on this machine may have is looked at before anything runs.
+		{"listen for the API", s.listenAPI},
+		{"check addresses", s.checkSubnets},
 		{"open store", s.openStore},
 		{"start engine", s.startEngine},
 		{"open object storage", s.openBlobs},
@@ -93,7 +99,7 @@ func engineConfig(c *config, log *slog.Logger) engine.Config {
 		DataDir: c.Data, EngineDir: c.Engine, ID: c.id(),
 		ContainerdAddress: c.Containerd, BuildkitAddress: c.BuildKit,
 		S3Endpoint: c.S3Endpoint, S3AccessKey: c.S3Access, S3SecretKey: c.S3Secret,
-		BuildSubnet: c.BuildSubnet, BuildAllowed: mirrors(context.Background()), Env: networkEnv(), Log: log,
+		BuildSubnet: c.BuildSubnet, BuildAllowed: mirrors(), Env: networkEnv(), Log: log,
 	}
 }
 
@@ -139,9 +145,14 @@ func (s *system) listenControl(context.Context) error {
 }
 
 func (s *system) startRouters(ctx context.Context) (err error) {
-	if s.routers, err = newRouters(s.config, routerNames(s.config.Routers), s.log); err != nil {
+	names := routerNames(s.config.Routers)
+	if err := routerPortFree(s.config); err != nil {
 		return err
 	}
+	if s.routers, err = newRouters(s.config, names, s.log); err != nil {
+		return err
+	}
+	go endSurplusRouters(s.config, names, s.log)
 	return s.routers.start(ctx)
 }
 
@@ -203,6 +214,9 @@ func (s *system) close() {
 	}
 	if s.control != nil {
 		_ = s.control.Close()
+	}
+	if s.listener != nil {
+		_ = s.listener.Close() // the API's server closed it, if there was one
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
