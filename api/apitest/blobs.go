@@ -67,7 +67,7 @@ func (b *Blobs) PutArchive(_ context.Context, r io.Reader, size, maxBytes int64,
 	case want != "" && want != digest:
 		return paas.Archive{}, paas.Errorf(paas.CodeInvalid, "the archive is %s, not %s", digest, want)
 	}
-	key := "archives/" + digest[7:]
+	key := "archives/sha256/" + digest[7:] // as internal/blob names it
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.objects[key] = data

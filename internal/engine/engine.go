@@ -152,6 +152,17 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
+// StartContainerd starts or adopts containerd alone: `slipway down` stops the
+// instances with it and has no use for the rest, which may not even start.
+func (e *Engine) StartContainerd(ctx context.Context) error {
+	for _, c := range e.components {
+		if c.name == "containerd" {
+			return c.start(ctx)
+		}
+	}
+	return nil
+}
+
 func (c *component) start(ctx context.Context) error {
 	if c.sup != nil {
 		return c.sup.Start(ctx)
