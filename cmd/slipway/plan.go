@@ -65,7 +65,7 @@ func planError(o *output, err error) error {
 
 func printPlan(w io.Writer, p *plan.Plan) {
 	for _, d := range p.Decisions {
-		fmt.Fprintf(w, "- %s\n", d)
+		fmt.Fprintf(w, "- %s: %s (%s)\n", d.What, d.Choice, d.Why)
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {

@@ -91,7 +91,7 @@ func (l login) save() error {
 
 // remote adds the flags of verbs that talk to a server.
 func remote(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().String("server", "", "address of the API (default: from `slipway login` or SLIPWAY_SERVER)")
+	cmd.Flags().String("server", "", "address of the API (default: SLIPWAY_SERVER, then that of slipway login)")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-paas/slipway/internal/paas"
 )
@@ -159,6 +160,11 @@ func TestHelp_EveryVerb_SaysWhatItDoes(t *testing.T) {
 		if cmd.HasParent() && !cmd.HasSubCommands() && cmd.Args == nil {
 			t.Errorf("%s takes any number of arguments", cmd.CommandPath())
 		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if value, usage := pflag.UnquoteUsage(f); strings.Contains(value, " ") || usage == "" {
+				t.Errorf("%s --%s: the help shows %q as its value, usage %q", cmd.CommandPath(), f.Name, value, usage)
+			}
+		})
 		if examples[cmd.Name()] && cmd.Example == "" {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
