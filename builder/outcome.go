@@ -83,8 +83,12 @@ func (w *Worker) finish(ctx, life context.Context, b *paas.Build, log *logWriter
 		return w.release(ctx, life, b, err)
 	}
 	if _, err := w.o.Store.FinishBuild(ctx, b.ID, b.Attempt, *res, key); err != nil {
-		if paas.CodeOf(err) == paas.CodeConflict {
+		switch paas.CodeOf(err) {
+		case paas.CodeConflict:
 			return "fenced", err
+		case paas.CodeInvalid: // recorded, with the log, as a failure of the user's
+			log.remove()
+			return string(paas.BuildFailed), err
 		}
 		return w.release(ctx, life, b, fmt.Errorf("record build: %w", err))
 	}
