@@ -167,7 +167,7 @@ func (r *reader) reserve(number int64) []*block {
 	if count <= wholeBlocks {
 		want = count
 	} else if number == r.next {
-		want = min(2*r.run, maxRun)
+		want = min(max(1, 2*r.run), maxRun) // nothing has been fetched before the first read
 	}
 	var run []*block
 	for i := number; i < min(number+want, count); i++ {

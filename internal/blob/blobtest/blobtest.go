@@ -32,7 +32,7 @@ func Run(t *testing.T, start func(t *testing.T, dataDir string) *Server) {
 	store := Open(t, srv)
 	for name, test := range map[string]func(*testing.T, *blob.Store, *Server){
 		"RoundTrip": roundTrip, "SameContent_StoredOnce": dedupe, "Refused_NothingLeft": refused,
-		"RangeReads": rangeReads, "Absent": absent, "ListPutDelete": listPutDelete,
+		"RangeReads": rangeReads, "FirstReadAtTheStart": firstReadAtTheStart, "Absent": absent, "ListPutDelete": listPutDelete,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, store, srv) })
 	}
@@ -216,6 +216,22 @@ func rangeReads(t *testing.T, s *blob.Store, _ *Server) {
 		if _, err := r.ReadAt(p, 0); err == nil {
 			t.Error("read after Close: got no error")
 		}
+	}
+}
+
+// firstReadAtTheStart: a tar.gz is read from its start, a zip from its end.
+func firstReadAtTheStart(t *testing.T, s *blob.Store, _ *Server) {
+	for _, n := range []int{1 << 20, 8 << 20, 8<<20 + 1, 20 << 20} {
+		b := Content(71, n)
+		r, err := s.OpenArchive(t.Context(), put(t, s, b, int64(n)).Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+		if !bytes.Equal(whole, b) || err != nil {
+			t.Errorf("%d bytes from the start: got %d bytes, %v", n, len(whole), err)
+		}
+		r.Close()
 	}
 }
 
