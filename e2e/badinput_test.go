@@ -42,7 +42,21 @@ func (p *platform) upload(t testing.TB, app string, body io.Reader, header map[s
 	defer resp.Body.Close()
 	var e apiError
 	_ = json.NewDecoder(resp.Body).Decode(&e)
+	if e.Code == "internal" {
+		t.Errorf("an internal error:\n%s", p.logOf(e.RequestID))
+	}
 	return resp.StatusCode, e
+}
+
+// logOf returns the server's log lines of one request.
+func (p *platform) logOf(requestID string) string {
+	var lines []string
+	for line := range strings.Lines(string(p.ServerLog())) {
+		if strings.Contains(line, requestID) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 func rawZip(t testing.TB, entries ...*zip.FileHeader) []byte {

@@ -17,7 +17,7 @@ import (
 	slipway "github.com/slipway-paas/slipway/e2e/platform"
 )
 
-// small starts a Slipway whose object store has 12 MiB of disk and whose largest
+// small starts a Slipway whose object store has 40 MiB of disk and whose largest
 // archive is 16 MiB. It builds nothing, so it is up at once.
 func small(t *testing.T) (p *platform, store string) {
 	t.Helper()
@@ -30,7 +30,7 @@ func small(t *testing.T) (p *platform, store string) {
 	if err := os.MkdirAll(store, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", store, "tmpfs", 0, "size=12m,mode=711"); err != nil {
+	if err := unix.Mount("tmpfs", store, "tmpfs", 0, "size=40m,mode=711"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -73,11 +73,11 @@ func noise(t testing.TB, bytesInside int64) []byte {
 func TestUpload_DiskFull_Is507LeavesNothingAndTheNextOneWorks(t *testing.T) {
 	p, store := small(t)
 	filler := filepath.Join(store, "filler")
-	if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); err != nil {
+	if err := os.WriteFile(filler, make([]byte, 36<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, length := range []string{"known", "unknown"} {
-		var body io.Reader = bytes.NewReader(noise(t, 6<<20))
+		var body io.Reader = bytes.NewReader(noise(t, 8<<20))
 		if length == "unknown" {
 			body = struct{ io.Reader }{body} // chunked
 		}
@@ -92,7 +92,7 @@ func TestUpload_DiskFull_Is507LeavesNothingAndTheNextOneWorks(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if status, e := p.upload(t, "full", bytes.NewReader(noise(t, 6<<20)), nil); status != http.StatusAccepted {
+	if status, e := p.upload(t, "full", bytes.NewReader(noise(t, 8<<20)), nil); status != http.StatusAccepted {
 		t.Errorf("with space again: status %d %+v, want 202", status, e)
 	}
 }
