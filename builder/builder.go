@@ -35,7 +35,7 @@ const (
 	defaultConcurrency = 2
 	defaultDeadline    = 15 * time.Minute
 	defaultLease       = 30 * time.Second
-	defaultInterval    = 2 * time.Second
+	defaultInterval    = 5 * time.Second
 	defaultMemory      = 2 << 30
 	maxRetryWait       = 20 * time.Second
 )
@@ -74,7 +74,7 @@ type Options struct {
 	Concurrency  int           // builds at a time; default 2
 	Deadline     time.Duration // of one build; default 15 min
 	Lease        time.Duration // default 30 s; renewed at a third of it
-	Interval     time.Duration // look for work without a hint; default 2 s
+	Interval     time.Duration // look for work without a hint; default 5 s
 	Registry     string        // npm registry for the steps
 	CAFile       string        // PEM bundle for the steps; "" = SSL_CERT_FILE or Debian's bundle
 	Proxy        llb.Proxy

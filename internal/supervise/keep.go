@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// tailPoll is the pause between two looks at the log file.
-const tailPoll = 500 * time.Millisecond
+// tailPoll is the pause between two looks at the log file. Whoever asks for the
+// last lines gets a look of its own; each wake-up costs an idle machine.
+const tailPoll = 2 * time.Second
 
 // keep restarts the child for as long as ctx lives.
 func (s *Supervisor) keep(ctx context.Context) {
