@@ -40,6 +40,7 @@ func newTail(path string, maxBytes int64, keep int, emit func(string)) *tail {
 }
 
 func (t *tail) lines() []string {
+	t.poll()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.ring...)
