@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestHostSources_FollowTheHostsMirrors(t *testing.T) {
@@ -100,6 +102,41 @@ func TestRepack_StaysInsideItsFolder(t *testing.T) {
 	want := "lib/ 755,lib/m/ 755,lib/m/bin/ 755,lib/m/bin/x.js 755,lib/m/passwd 644,lib/m/lib/ 755,lib/m/lib/y.js 644,usr/ 755,usr/local/ 755,usr/local/bin/ 755,usr/local/bin/x 777"
 	if strings.Join(got, ",") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, ","), want)
+	}
+}
+
+// A kill in the middle of mmdebstrap may leave mounts of this machine's own
+// folders: what is behind them must stay, and the next start must work.
+func TestNew_RemovesHalfMadeFolder_WithMounts_NotWhatIsBehind(t *testing.T) {
+	dir, behind := t.TempDir(), t.TempDir()
+	file := filepath.Join(behind, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	part := filepath.Join(dir, "root-1"+halfMade)
+	for name, flags := range map[string]uintptr{"shm": 0, "sys": unix.MS_RDONLY} {
+		at := filepath.Join(part, "root", name)
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount(behind, at, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+		if flags != 0 {
+			if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := New(Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(part); !os.IsNotExist(err) {
+		t.Errorf("the half made folder is still there (%v)", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("what was mounted there is gone: %v", err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-paas/slipway/buildpacks/plan"
@@ -96,13 +97,22 @@ func (b *Bases) removeHalfMade() error {
 		if err != nil {
 			continue // its maker lives
 		}
-		err = os.RemoveAll(p)
+		err = removeTree(p)
 		unlock()
 		if err != nil {
-			return err
+			b.o.Log.Warn("half made base image not removed; the next start tries again", "path", p, "err", err)
 		}
 	}
 	return nil
+}
+
+// removeTree removes dir and what a killed maker left mounted in it. The mounts go
+// first: behind them are this machine's own /sys and /dev/shm.
+func removeTree(dir string) error {
+	if err := mount.UnmountRecursive(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return os.RemoveAll(dir)
 }
 
 // Base is the image under every app.

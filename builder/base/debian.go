@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,11 +69,11 @@ func mmdebstrapArgs() []string {
 func (b *Bases) makeSystem(ctx context.Context, s system) error {
 	out := b.tar(s.key())
 	part := out + halfMade
-	temp, err := os.MkdirTemp(b.o.Dir, "root-*"+halfMade)
-	if err != nil {
+	temp := filepath.Join(b.o.Dir, s.key()+halfMade) // named so that the lock on the key is its lock
+	if err := errors.Join(removeTree(temp), os.Mkdir(temp, 0o700)); err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = removeTree(temp) }() // the next start tries again
 	hook := filepath.Join(temp, "customize")
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\n"+customize+"\n"), 0o755); err != nil {
 		return err
@@ -205,7 +206,8 @@ func run(ctx context.Context, temp, name string, args ...string) error {
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// What it mounts goes with it: nobody unmounts after a SIGKILL.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Unshareflags: syscall.CLONE_NEWNS}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
