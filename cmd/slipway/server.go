@@ -62,9 +62,6 @@ func serve(ctx context.Context, c *config) error {
 		return err
 	}
 	defer unlock()
-	if err := c.remember(); err != nil {
-		return err
-	}
 	s, err := newSystem(ctx, c, log)
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func newSystem(ctx context.Context, c *config, log *slog.Logger) (*system, error
 	}{
 		// What another process on this machine may have is looked at before anything runs.
 		{"listen for the API", s.listenAPI},
-		{"check addresses", s.checkSubnets},
+		{"check addresses", s.checkAddresses},
 		{"open store", s.openStore},
 		{"start engine", s.startEngine},
 		{"open object storage", s.openBlobs},
@@ -107,6 +107,11 @@ func (s *system) startEngine(ctx context.Context) (err error) {
 	if s.engine, err = engine.New(engineConfig(s.config, s.log)); err != nil {
 		return err
 	}
+	// Now something is started: `slipway down` must find it. A start that was refused
+	// before says nothing about what runs.
+	if err := s.config.remember(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, engineStart)
 	defer cancel()
 	return s.engine.Start(ctx)
@@ -146,9 +151,6 @@ func (s *system) listenControl(context.Context) error {
 
 func (s *system) startRouters(ctx context.Context) (err error) {
 	names := routerNames(s.config.Routers)
-	if err := routerPortFree(s.config); err != nil {
-		return err
-	}
 	if s.routers, err = newRouters(s.config, names, s.log); err != nil {
 		return err
 	}

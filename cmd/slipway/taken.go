@@ -70,9 +70,13 @@ func endSurplusRouters(c *config, names []string, log *slog.Logger) {
 	}
 }
 
+func (s *system) checkAddresses(context.Context) error {
+	return errors.Join(routerPortFree(s.config), s.checkSubnets())
+}
+
 // checkSubnets refuses addresses that something else on this machine has: it
 // would work for neither.
-func (s *system) checkSubnets(context.Context) error {
+func (s *system) checkSubnets() error {
 	c := s.config
 	subnets := map[string]netip.Prefix{"instance-subnet": netip.MustParsePrefix(c.InstanceSubnet)} // config.check parsed them
 	if c.BuildKit == "" {

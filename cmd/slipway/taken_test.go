@@ -58,7 +58,7 @@ func TestTaken_Subnets(t *testing.T) {
 		"instance-subnet 127.5.0.0/16": {"--instance-subnet", "127.5.0.0/16", "--build-subnet", "10.251.7.0/24"},
 		"build-subnet 127.5.0.0/16":    {"--instance-subnet", "10.251.7.0/24", "--build-subnet", "127.5.0.0/16"},
 	} {
-		err := (&system{config: testConfig(t, args...)}).checkSubnets(t.Context())
+		err := (&system{config: testConfig(t, args...)}).checkSubnets()
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v: %v, want %q in it", args, err, name)
 		}
