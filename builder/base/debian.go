@@ -204,10 +204,11 @@ func run(ctx context.Context, temp, name string, args ...string) error {
 	if err != nil {
 		return paas.Errorf(paas.CodeUnavailable, "%s is not installed on this machine", name).WithHint("apt-get install %s", name).WithCause(err)
 	}
-	cmd := exec.CommandContext(ctx, path, args...)
+	// The command is the first process of a PID namespace: with it all that it began
+	// ends, and what they mounted goes. Nobody cleans up after a SIGKILL.
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", path}, args...)...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C")
-	// What it mounts goes with it: nobody unmounts after a SIGKILL.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Unshareflags: syscall.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
