@@ -60,6 +60,13 @@ func (e *Engine) addContainerd() error {
 			return err
 		}
 	}
+	// Its database holds every app's environment and its content every app's source;
+	// containerd would let all users of the machine read both.
+	for _, d := range []string{"io.containerd.metadata.v1.bolt", "io.containerd.content.v1.content"} {
+		if err := makeDir(filepath.Join(dir, "root", d), 0o700); err != nil {
+			return err
+		}
+	}
 	config := fmt.Appendf(nil, containerdConfig, filepath.Join(dir, "root"), filepath.Join(dir, "state"),
 		filepath.Join(dir, "tmp"), sock, sock+".ttrpc", e.shimSocketDir())
 	file := filepath.Join(dir, "config.toml")
