@@ -209,6 +209,36 @@ func TestRead_MergesInstancesByTimeAndFilters(t *testing.T) {
 	}
 }
 
+// One instance that goes on writing while it is read must hide neither the lines
+// that the others write meanwhile nor their order among what was there before.
+func TestRead_AnEndlessWriterDoesNotHideTheOthers(t *testing.T) {
+	d := NewDir(t.TempDir())
+	busy := Header{paas.InstanceID("shop", 4, 1, 0), 1, 4}
+	calm := Header{paas.InstanceID("shop", 4, 2, 0), 2, 4}
+	writeLog(t, d, calm, func(w *Writer) { w.Write(Stdout, []byte("first\n")) })
+	batch := bytes.Repeat([]byte("busy\n"), recheckLines)
+	writeLog(t, d, busy, func(w *Writer) { w.Write(Stdout, batch) })
+	seen, errSeen := 0, errors.New("seen")
+	err := d.Read(t.Context(), paas.LogQuery{App: "shop"}, func(l paas.LogLine) error {
+		if l.Text == "later" {
+			return errSeen
+		}
+		if seen++; seen > 5*recheckLines {
+			return errors.New("the other instance was forgotten")
+		}
+		switch seen {
+		case recheckLines / 2:
+			writeLog(t, d, calm, func(w *Writer) { w.Write(Stdout, []byte("later\n")) })
+		case recheckLines - 1, 2*recheckLines - 1:
+			writeLog(t, d, busy, func(w *Writer) { w.Write(Stdout, batch) })
+		}
+		return nil
+	})
+	if !errors.Is(err, errSeen) {
+		t.Errorf("read: %v after %d lines", err, seen)
+	}
+}
+
 func TestRead_FollowSeesGrowthRotationAndNewInstances(t *testing.T) {
 	d := NewDir(t.TempDir())
 	d.poll = 5 * time.Millisecond

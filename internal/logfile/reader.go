@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/slipway-paas/slipway/internal/paas"
 )
+
+// recheckLines is after how many lines cursors that had none are asked again, so
+// that one instance that never stops writing does not hide the others.
+const recheckLines = 4096
 
 // Read implements paas.Logs. With Follow it returns nil when ctx ends.
 func (d *Dir) Read(ctx context.Context, q paas.LogQuery, emit func(paas.LogLine) error) error {
@@ -136,28 +142,29 @@ func (r *reader) tell(ctx context.Context, emit func(paas.LogLine) error) error 
 	return nil
 }
 
-// drain emits the oldest line of all cursors until none has any.
+// drain emits the oldest line of all cursors until none has any. A cursor at its
+// end costs system calls to ask, and an app keeps the files of many instances
+// that are gone: it is asked again only after recheckLines others.
 func (r *reader) drain(ctx context.Context, emit func(paas.LogLine) error) error {
-	for {
+	var ready []*cursor
+	for told := 0; ; told++ {
 		if err := ctx.Err(); err != nil {
 			if r.query.Follow {
 				return nil
 			}
 			return err
 		}
-		var oldest *cursor
-		for _, c := range r.cursors {
-			ok, err := c.peek()
-			if err != nil {
-				return err
-			}
-			if ok && (oldest == nil || c.before(oldest)) {
-				oldest = c
-			}
+		if told%recheckLines == 0 {
+			ready = slices.AppendSeq(ready[:0], maps.Values(r.cursors))
+		}
+		oldest, left, err := oldestOf(ready)
+		if err != nil {
+			return err
 		}
 		if oldest == nil {
 			return nil
 		}
+		ready = left
 		line := oldest.take()
 		if line.At.Before(r.query.Since) {
 			continue
@@ -166,6 +173,26 @@ func (r *reader) drain(ctx context.Context, emit func(paas.LogLine) error) error
 			return err
 		}
 	}
+}
+
+// oldestOf finds the cursor whose next line is the oldest (nil: none has any) and
+// keeps of ready those that have one; it reuses its array.
+func oldestOf(ready []*cursor) (oldest *cursor, left []*cursor, err error) {
+	left = ready[:0]
+	for _, c := range ready {
+		ok, err := c.peek()
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			continue
+		}
+		left = append(left, c)
+		if oldest == nil || c.before(oldest) {
+			oldest = c
+		}
+	}
+	return oldest, left, nil
 }
 
 func (r *reader) close() {
