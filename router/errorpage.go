@@ -50,13 +50,13 @@ func (x *exchange) pageOf(class, detail string) errorPage {
 			detail = "no instance is running yet"
 		}
 		return errorPage{http.StatusServiceUnavailable, paas.CodeUnavailable, "Not running yet",
-			detail, "try again in a moment; slipway ps shows what the app is doing", 5}
+			detail, "try again in a moment; what the app is doing: slipway ps -a " + x.app.App, 5}
 	case errUnreachable:
 		return errorPage{http.StatusBadGateway, paas.CodeUnavailable, "The app did not answer",
-			detail + triesText(x.tries), "slipway logs shows the app's last lines", 0}
+			detail + triesText(x.tries), "its last lines are in: slipway logs -a " + x.app.App, 0}
 	case errTimeout:
 		return errorPage{http.StatusGatewayTimeout, paas.CodeUnavailable, "The app took too long",
-			"no answer within " + detail, "answer sooner, or raise the app's request timeout", 0}
+			"no answer within " + detail, "an app has to begin its answer in that time; it can stream the rest", 0}
 	}
 	return errorPage{http.StatusBadRequest, paas.CodeInvalid, "Bad request", detail, "", 0}
 }
