@@ -175,7 +175,7 @@ func (s *Server) rollbackApp(c echo.Context) error {
 // and did not fail.
 func (s *Server) releaseBefore(ctx context.Context, a paas.App) (int, error) {
 	nothing := paas.Errorf(paas.CodeConflict, "app %s has no earlier release that ever served", a.Name).
-		WithHint("`slipway releases %s` lists what there is; give a number", a.Name)
+		WithHint("`slipway releases -a %s` lists what there is; give a number", a.Name)
 	if a.LiveDeployment == 0 {
 		return 0, nothing
 	}

@@ -50,7 +50,7 @@ func (s *Server) runningInstance(ctx context.Context, a paas.App, name string) (
 	}
 	if best == nil {
 		return paas.Instance{}, paas.Errorf(paas.CodeNotFound, "app %s has no running instance %q", a.Name, clip(name, 80)).
-			WithHint("`slipway ps %s` lists what there is", a.Name)
+			WithHint("`slipway ps -a %s` lists what there is", a.Name)
 	}
 	return *best, nil
 }
