@@ -4,8 +4,13 @@
 #   deploy/install.sh [--test]     --test: also what the tests need
 set -eu
 
-packages="libseccomp-dev gcc libc6-dev mmdebstrap nftables iproute2 ca-certificates git make"
-if [ "${1:-}" = --test ]; then packages="$packages postgresql"; fi
+packages="libseccomp-dev gcc libc6-dev mmdebstrap nftables iproute2 ca-certificates curl git make"
+if [ "${1:-}" = --test ]; then
+	packages="$packages postgresql zip"
+	# What the archive tests pack with; a machine may have it from elsewhere.
+	command -v python3 >/dev/null || packages="$packages python3"
+	command -v jar >/dev/null || packages="$packages default-jdk-headless"
+fi
 
 missing=
 for p in $packages; do

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 daemons='/(builder|builder/llb|builder/base|internal/blob|internal/engine|internal/store|runtime/containerd|runtime/network)$'
 case $1 in
-unit) go list ./... | grep -vE "$daemons|/e2e|/bench" ;;
+unit) go list ./... | grep -vE "$daemons|/e2e|/bench/deploy|/builder/archive$" ;;
 daemons) go list ./... | grep -E "$daemons" ;;
 *) echo "usage: packages.sh unit|daemons" >&2; exit 2 ;;
 esac

@@ -26,10 +26,11 @@ must() { step "$@"; [ ${#failed[@]} -eq 0 ] || exit 1; }
 must "install" bash deploy/install.sh --test
 npm_config_registry=$(bash deploy/registry.sh)
 export npm_config_registry
-must "engine" bash deploy/engine/build.sh "$SLIPWAY_ENGINE" -test
+must "engine" bash deploy/engine/build.sh -test "$SLIPWAY_ENGINE"
 must "build" make --no-print-directory build
 step "lint" bash deploy/lint.sh
 # What starts daemons runs one package at a time: they share two cores, cgroups and addresses.
+step "archives" go test -timeout 10m ./builder/archive # the bombs take minutes under the race detector
 step "unit" go test -race -p 2 -timeout 15m $(bash deploy/packages.sh unit)
 step "daemons" go test -race -p 1 -timeout 20m $(bash deploy/packages.sh daemons)
 

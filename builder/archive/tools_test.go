@@ -71,6 +71,7 @@ with open(sys.argv[1], "wb") as f, zipfile.ZipFile(Pipe(f), "w", zipfile.ZIP_DEF
 			}
 			cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 			cmd.Dir = src
+			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // or jar cannot read the names
 			if msg, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v: %s", argv, err, msg)
 			}
