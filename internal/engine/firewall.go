@@ -16,14 +16,9 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
-)
 
-// deniedRanges are never reached from a build: this machine's neighbours, cloud
-// metadata, other tenants, and what the internet does not route (RFC 6890).
-var deniedRanges = []string{
-	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-}
+	"github.com/slipway-paas/slipway/internal/egress"
+)
 
 // firewallRefresh: mirrors are named by host, and their addresses change.
 const firewallRefresh = time.Minute
@@ -156,11 +151,7 @@ func (r rules) forward(resolvers []string, hosts []netip.AddrPort) error {
 	for _, h := range hosts {
 		r.add(c, expr.VerdictAccept, from, destination(netip.PrefixFrom(h.Addr(), 32)), port(unix.IPPROTO_TCP, h.Port()))
 	}
-	for _, s := range deniedRanges {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return err
-		}
+	for _, p := range egress.Denied() {
 		r.add(c, expr.VerdictDrop, from, destination(p))
 	}
 	return nil

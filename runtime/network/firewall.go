@@ -10,14 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied is what an instance may not reach beyond the host: private, shared,
-// link-local (metadata services), documentation, benchmark, multicast and
-// reserved ranges of the IANA IPv4 special-purpose registry.
-var denied = []string{
-	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-	"192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-}
-
 const chains = 4 // of our table; see rules.go
 
 // source ties a veth to the one address that may send through it.

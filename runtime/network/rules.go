@@ -7,6 +7,8 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-paas/slipway/internal/egress"
 )
 
 const nameSize = unix.IFNAMSIZ
@@ -38,14 +40,10 @@ func (f *firewall) build(c *nftables.Conn, t *nftables.Table, all []source) erro
 	}
 	mirrors := &nftables.Set{Table: t, Name: "mirrors", Interval: true, AutoMerge: true, KeyType: nftables.TypeIPAddr}
 	deny := &nftables.Set{Table: t, Name: "denied", Interval: true, KeyType: nftables.TypeIPAddr}
-	var deniedRanges []netip.Prefix
-	for _, p := range denied {
-		deniedRanges = append(deniedRanges, netip.MustParsePrefix(p))
-	}
 	for _, s := range []struct {
 		set      *nftables.Set
 		elements []nftables.SetElement
-	}{{sources, elements}, {pairs, nil}, {resolvers, servers}, {mirrors, intervals(f.cfg.Mirrors)}, {deny, intervals(deniedRanges)}} {
+	}{{sources, elements}, {pairs, nil}, {resolvers, servers}, {mirrors, intervals(f.cfg.Mirrors)}, {deny, intervals(egress.Denied())}} {
 		if err := c.AddSet(s.set, s.elements); err != nil {
 			return err
 		}
