@@ -49,6 +49,22 @@ func (p *platform) instances(t testing.TB, app string) []instance {
 	return r.Instances
 }
 
+// watched waits until the newest deployment has succeeded.
+func (p *platform) watched(t testing.TB, app string) {
+	t.Helper()
+	err := slipway.Until(20*time.Second, func() error {
+		var d struct{ Deployments []deployment }
+		p.mustJSON(t, &d, "deployments", "-a", app)
+		if d.Deployments[0].State != "succeeded" {
+			return fmt.Errorf("deployment %d is %s", d.Deployments[0].ID, d.Deployments[0].State)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDeploy_ExpressFolderWithLockFile_Answers(t *testing.T) {
 	app := shared.destroyed(t, "express")
 	out := shared.must(t, "deploy", expressApp(t, "folder").dir(t), "--app", app)
@@ -282,6 +298,7 @@ func TestLogs_OutliveTheInstance(t *testing.T) {
 	app := shared.destroyed(t, "talker")
 	shared.must(t, "deploy", answering("t").dir(t), "--app", app)
 	shared.wantBody(t, app, "/log?last%20words", "logged")
+	shared.watched(t, app) // a crash before that would end the deployment, too
 	if status, _, err := shared.Get(app, "/crash"); err != nil || status != 200 {
 		t.Fatalf("crash: %d %v", status, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,8 +81,8 @@ func Start(root, data string, extra ...string) (*Platform, error) {
 // machine, or one that a killed test left behind, do not meet.
 func subnets(data string) (instances, builds string) {
 	sum := sha256.Sum256([]byte(data))
-	n := 100 + int(sum[0])%60
-	return fmt.Sprintf("10.%d.0.0/16", n), fmt.Sprintf("10.%d.%d.0/24", n+70, sum[1])
+	n := 64 + int(sum[0])%60 // apart from the defaults, 10.208 and 10.209
+	return fmt.Sprintf("10.%d.0.0/16", n), fmt.Sprintf("10.%d.%d.0/24", n+60, sum[1])
 }
 
 // StartServer runs the server process; Start has done so once.
@@ -105,12 +106,14 @@ func (p *Platform) StartServer() error {
 	return nil
 }
 
-// WaitHealthy waits until the API answers.
+// WaitHealthy waits until the API answers, or until the server has ended.
 func (p *Platform) WaitHealthy(limit time.Duration) error {
-	return Until(limit, func() error {
+	var ended error
+	err := Until(limit, func() error {
 		select {
 		case <-p.exited:
-			return fmt.Errorf("the server ended")
+			ended = errors.New("the server ended")
+			return nil
 		default:
 		}
 		resp, err := http.Get(p.API + "/healthz")
@@ -123,6 +126,7 @@ func (p *Platform) WaitHealthy(limit time.Duration) error {
 		}
 		return nil
 	})
+	return errors.Join(err, ended)
 }
 
 // SignalServer sends a signal to the server and waits for its end.
