@@ -149,7 +149,11 @@ func strictUsage(cmd *cobra.Command) {
 	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
+			err := check(cmd, args)
+			if err != nil && len(args) == 1 && check(cmd, nil) == nil && cmd.Flags().Lookup("app") != nil {
+				return usageError{fmt.Errorf("%s takes no argument; to name the app: %s -a %s", cmd.CommandPath(), cmd.CommandPath(), args[0])}
+			}
+			if err != nil {
 				return usageError{fmt.Errorf("%s: %w; usage: %s", cmd.CommandPath(), err, cmd.UseLine())}
 			}
 			return nil

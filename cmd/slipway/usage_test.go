@@ -29,6 +29,7 @@ func TestUsage_WrongCommandLines_ExitWith2(t *testing.T) {
 		{"help nonsense", `no verb "nonsense"`},
 		{"completion cobol", `no verb "cobol"`},
 		{"apps extra", "slipway apps"},
+		{"ps shop", "slipway ps -a shop"},
 		{"apps --bogus", "unknown flag: --bogus"},
 		{"apps -Z", "unknown shorthand flag"},
 		{"logs --tail x -a shop", "invalid argument"},
