@@ -54,7 +54,7 @@ bench-deploy: build engine ## deploy, redeploy, rollback, scale, memory: figures
 	@$(GO) run ./bench/deploy
 
 golden: ## refresh golden files; review the diff
-	@$(GO) test ./buildpacks/... -update
+	@$(GO) test ./buildpacks/ ./cmd/slipway -update
 
 clean: ## remove what was built here (not the data folder)
 	rm -rf $(BIN) bench/out

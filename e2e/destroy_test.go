@@ -37,7 +37,14 @@ func (p *platform) footprint(t testing.TB, id string) map[string][]string {
 		}
 		return all
 	}
+	var snapshots []string // of instances; BuildKit's belong to its cache
+	for _, key := range ctr("snapshots", "ls") {
+		if strings.HasPrefix(key, "slipway-"+id+"/") {
+			snapshots = append(snapshots, key)
+		}
+	}
 	f := map[string][]string{
+		"snapshots":  snapshots,
 		"containers": ctr("containers", "ls", "-q"),
 		"tasks":      ctr("tasks", "ls", "-q"),
 		"images":     ctr("images", "ls", "-q"),
