@@ -42,7 +42,7 @@ func (b *bench) warmBases() error {
 	// start; it would take a core from whatever is measured meanwhile.
 	return slipway.UntilEvery(time.Second, 10*time.Minute, func() error {
 		out, err := b.ctr("images", "ls", "-q")
-		if err == nil && !strings.Contains(string(out), "/debian-build") {
+		if err == nil && !strings.Contains(string(out), ":debian-build") {
 			err = fmt.Errorf("no image with compilers yet in %s", out)
 		}
 		return err
