@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-paas/slipway/internal/atomicfile"
 	"github.com/slipway-paas/slipway/internal/paas"
 )
 
@@ -148,11 +149,7 @@ func (c *config) remember() error {
 	if err != nil {
 		return err
 	}
-	name := c.path("run", "server.json")
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return atomicfile.Write(c.path("run", "server.json"), b, 0o600)
 }
 
 // recall takes over what the last server on this data folder remembered, but for

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/slipway-paas/slipway/api/client"
+	"github.com/slipway-paas/slipway/internal/atomicfile"
 	"github.com/slipway-paas/slipway/internal/paas"
 )
 
@@ -83,10 +84,7 @@ func (l login) save() error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".new", append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return atomicfile.Write(name, append(b, '\n'), 0o600)
 }
 
 // remote adds the flags of verbs that talk to a server.

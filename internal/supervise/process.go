@@ -3,7 +3,7 @@
 // them. The children outlive the server on purpose: a stopped or killed server
 // leaves them running and the next one adopts them.
 //
-// It must not import anything of Slipway's: it knows processes, not components.
+// Of Slipway's it imports internal/atomicfile only: it knows processes, not components.
 // Start reading at Process, then Supervisor.
 package supervise
 
